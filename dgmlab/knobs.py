@@ -183,7 +183,7 @@ class Knobs(traitlets.HasTraits):
 
     def restore(self, state: dict) -> None:
         """Go back to ``state``."""
-        from .training.schedules import from_dict
+        from .schedules import from_dict
 
         with self._lock:
             self.initial = dict(state["initial"])
@@ -214,7 +214,7 @@ class Knobs(traitlets.HasTraits):
             self._pending.append({"knob": change["name"], "value": change["new"]})
 
     def _recall(self, step):
-        from .training.schedules import from_dict
+        from .schedules import from_dict
 
         while self._agenda and self._agenda[0]["step"] <= step:
             event = self._agenda.pop(0)
