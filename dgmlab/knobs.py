@@ -114,10 +114,10 @@ class Knobs(traitlets.HasTraits):
         self._agenda: list[dict] = []       # changes that a replay still has to make, by step
         self._schedules: dict = {}
         self._snapshot: SimpleNamespace | None = None
+        self._names = tuple(self.traits())
         self.log: list[dict] = []
-        unknown = sorted(set(values) - set(self.traits()))
-        if unknown:
-            raise LabError(f"There is no knob named {unknown[0]!r}; the knobs are: {', '.join(self.traits())}.")
+        for name in values:
+            self._check_name(name)
         super().__init__(**values)
         self.initial = self.values()
         self.observe(self._by_hand, names=traitlets.All)
@@ -126,7 +126,7 @@ class Knobs(traitlets.HasTraits):
 
     def values(self) -> dict:
         """Every knob's present value."""
-        return {name: getattr(self, name) for name in self.traits()}
+        return {name: getattr(self, name) for name in self._names}
 
     @property
     def schedules(self) -> dict:
@@ -143,7 +143,7 @@ class Knobs(traitlets.HasTraits):
             for name, schedule in self._schedules.items():
                 # Past the traitlets machinery on purpose: a schedule moves a knob at every step, and observers
                 # (sliders) must not be called three hundred times a second. Views read the value when they redraw.
-                self._trait_values[name] = self.traits()[name].validate(self, schedule(step))
+                self._trait_values[name] = schedule(step)
             self._snapshot = None
         if self._snapshot is None:
             self._snapshot = SimpleNamespace(**self.values())
@@ -154,6 +154,8 @@ class Knobs(traitlets.HasTraits):
     def drive(self, name: str, schedule) -> None:
         """Let ``schedule`` (a callable of the step) set the knob from the next step on."""
         self._check_name(name)
+        for value in (schedule.start, schedule.stop):
+            self.traits()[name].validate(self, value)
         with self._lock:
             self._pending.append({"knob": name, "schedule": schedule})
 
@@ -206,8 +208,8 @@ class Knobs(traitlets.HasTraits):
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _check_name(self, name):
-        if name not in self.traits():
-            raise LabError(f"There is no knob named {name!r}; the knobs are: {', '.join(self.traits())}.")
+        if name not in self._names:
+            raise LabError(f"There is no knob named {name!r}; the knobs are: {', '.join(self._names)}.")
 
     def _by_hand(self, change):
         with self._lock:

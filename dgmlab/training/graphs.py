@@ -1,0 +1,71 @@
+"""A training step as one CUDA graph.
+
+A small model on a GPU spends its time launching kernels, not computing. Captured once, the whole step - forward,
+backward, optimizer - is launched with one call. What may change between steps lives at fixed places in memory: the
+batch is copied into place, and every real-valued knob is a tensor that is filled before the launch, so a slider keeps
+working. A knob that is not a real number (a choice, a count) shapes the graph itself: when it changes, the step is
+captured anew.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from ..knobs import Real
+
+WARM_UP = 3         # eager steps before a capture, so that optimizers have made their state and cuBLAS its workspaces
+
+
+class StepGraph:
+    """Runs the step of a run, captured where it can be."""
+
+    def __init__(self, run):
+        self.run = run
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.shape: tuple | None = None
+        self.eager_steps = 0
+        traits = run.knobs.traits()
+        baked = set(getattr(run.model, "baked_knobs", ()))
+        self.real = [name for name, trait in traits.items() if isinstance(trait, Real) and name not in baked]
+        self.rest = [name for name in traits if name not in self.real]
+        self.knobs = {name: torch.zeros((), device=run.device) for name in self.real}
+
+    def __call__(self, batch: tuple[Tensor, ...], knobs) -> dict[str, Tensor] | Tensor:
+        """One step: the terms of the loss by name, or, captured, as one tensor in the same order."""
+        for name in self.real:
+            self.knobs[name].fill_(getattr(knobs, name))
+        values = {name: getattr(knobs, name) for name in self.rest}
+        static = SimpleNamespace(**self.knobs, **values)
+        shape = (tuple(values.items()), tuple((t.shape, t.dtype) for t in batch))
+        if shape != self.shape:
+            self.graph, self.shape, self.eager_steps = None, shape, 0
+        if self.graph is None:
+            if self.eager_steps < WARM_UP:
+                self.eager_steps += 1
+                return self._eager(batch, static)
+            self._capture(batch, static)
+        for place, tensor in zip(self.batch, batch):
+            place.copy_(tensor)
+        self.graph.replay()
+        return self.row
+
+    def _eager(self, batch, knobs):
+        run = self.run
+        stream = torch.cuda.Stream()            # a side stream, as capture asks for
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream), run.autocast():
+            terms = run.model.step(batch, knobs, run.rng, run.update)
+        torch.cuda.current_stream().wait_stream(stream)
+        return {name: value.detach() if isinstance(value, Tensor) else value for name, value in terms.items()}
+
+    def _capture(self, batch, knobs):
+        run = self.run
+        self.batch = tuple(tensor.clone() for tensor in batch)
+        self.graph = torch.cuda.CUDAGraph()
+        self.graph.register_generator_state(run.rng.generator)
+        with torch.cuda.graph(self.graph), run.autocast():
+            terms = run.model.step(self.batch, knobs, run.rng, run.update)
+            self.row = torch.stack([torch.as_tensor(v, device=run.device).detach().float() for v in terms.values()])

@@ -1,0 +1,209 @@
+"""Training in the background of a notebook, and how to tell whether anybody is watching.
+
+One daemon thread pulls ticks from the run's generator. It exists only while the run trains: pausing ends it after the
+step it is in, starting makes a new one, so there is nothing to leak when a cell is run twice. At most one run trains
+live in a process; starting another pauses the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from ..errors import LabError, check_number
+
+IDLE_LIMIT = 15 * 60        # seconds without a touch after which a live run pauses itself: its tab may be closed
+_turn = threading.Lock()    # guards the hand-over between runs
+_training: Live | None = None
+
+
+def is_live() -> bool:
+    """Whether a person watches: in JupyterLab yes; under papermill, nbval, nbconvert and plain Python no.
+
+    ``DGMLAB_LIVE=1`` or ``0`` decides. Otherwise the execute request does: a front end with a person behind it allows
+    input from the keyboard, a batch runner does not.
+    """
+    setting = os.environ.get("DGMLAB_LIVE")
+    if setting is not None:
+        if setting not in ("0", "1"):
+            raise LabError(f"DGMLAB_LIVE is {setting!r}, but it must be 0 (batch) or 1 (live).")
+        return setting == "1"
+    try:
+        from IPython import get_ipython
+
+        request = get_ipython().kernel.get_parent()
+    except (ImportError, AttributeError):
+        return False
+    return bool(request.get("content", {}).get("allow_stdin", False))
+
+
+class Live:
+    """The background side of one run.
+
+    Attributes:
+        goal: the number of completed steps that :meth:`wait` waits for.
+        error: what ended the last training, if something did.
+        watchers: functions called with the run after every step, in the training thread; they must be quick.
+    """
+
+    def __init__(self, run):
+        self.run = run
+        self.goal = 0
+        self.error: BaseException | None = None
+        self.watchers: list[Callable] = []
+        self.on_state: list[Callable] = []
+        self.idle_limit = IDLE_LIMIT
+        self.why_paused = ""
+        self._thread: threading.Thread | None = None
+        self._pause = threading.Event()
+        self._touched = time.monotonic()
+
+    @property
+    def training(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def touch(self) -> None:
+        """Somebody is here: put off the pause of an abandoned run."""
+        self._touched = time.monotonic()
+
+    def start(self, steps: int | None = None) -> None:
+        """Train in the background until paused; with ``steps``, that many further steps are the goal of :meth:`wait`.
+
+        Without a person watching (see :func:`is_live`) the same steps are trained at once, in the foreground.
+        """
+        if steps is not None:
+            check_number("The number of steps", steps, 0, whole=True)
+            self.goal = self.run.step + int(steps)
+        if not is_live():
+            self._to_goal_in_foreground()
+            return
+        self._go(self._train, "training")
+
+    def step_once(self) -> None:
+        """Train for a single step in the background."""
+        self.pause()
+        self._go(lambda: self._train(limit=1), "one step")
+
+    def pause(self, why: str = "") -> None:
+        """End the background thread after the step it is in, and wait for that."""
+        self._pause.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        self.why_paused = why
+
+    def wait(self) -> None:
+        """Block until the goal is reached. Starts the run if nobody has; an interrupt pauses it.
+
+        Raises:
+            BaseException: whatever ended the training, raised here, where the user looks.
+        """
+        if not is_live():
+            self._to_goal_in_foreground()
+            return
+        self._start_if_untouched()
+        try:
+            while not self._arrived():
+                time.sleep(0.1)
+        except KeyboardInterrupt:
+            self.pause("interrupted")
+            raise
+
+    async def finish(self) -> None:
+        """:meth:`wait` for a notebook cell: ``await run.finish()`` leaves the kernel free to serve the sliders."""
+        if not is_live():
+            self._to_goal_in_foreground()
+            return
+        self._start_if_untouched()
+        try:
+            while not self._arrived():
+                await asyncio.sleep(0.1)
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            self.pause("interrupted")
+            raise
+
+    def _start_if_untouched(self):
+        if not self.training and self.error is None and self.run.step < self.goal and not self.why_paused:
+            self._go(self._train, "training")
+
+    def _arrived(self) -> bool:
+        self.touch()
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        return self.run.step >= self.goal
+
+    def _to_goal_in_foreground(self):
+        for _ in self.run.steps(max(0, self.goal - self.run.step)):
+            for watch in self.watchers:
+                watch(self.run)
+
+    def _go(self, target, name: str) -> None:
+        global _training
+        with _turn:
+            if self.training:
+                return
+            if _training is not None and _training is not self:
+                _training.pause("another run was started")
+            _training = self
+            self.error, self.why_paused = None, ""
+            self._pause.clear()
+            self.touch()
+            self._thread = threading.Thread(target=self._guarded, args=(target, _cell()), daemon=True,
+                                            name=f"dgmlab {name}")
+            self._thread.start()
+
+    def _guarded(self, target, cell):
+        _speak_for(cell)
+        try:
+            target()
+        except BaseException as error:          # shown in the panel, raised by wait()
+            self.error = error
+        finally:
+            self._thread = None
+            for tell in self.on_state:
+                tell()
+
+    def _train(self, limit: int = 2**62):
+        run, watchers = self.run, self.watchers
+        for tell in self.on_state:
+            tell()
+        for _ in run.steps(limit):
+            for watch in watchers:
+                watch(run)
+            if self._pause.is_set():
+                return
+            if time.monotonic() - self._touched > self.idle_limit:
+                self.why_paused = f"nobody touched it for {self.idle_limit / 60:.0f} minutes"
+                return
+
+
+def pause_all(why: str = "") -> None:
+    """Pause whichever run trains live in this process."""
+    if _training is not None:
+        _training.pause(why)
+
+
+def _cell():
+    """The request of the cell that starts a thread, so that the kernel files what the thread sends under that cell."""
+    try:
+        from IPython import get_ipython
+
+        return get_ipython().kernel.get_parent()
+    except (ImportError, AttributeError):
+        return None
+
+
+def _speak_for(cell) -> None:
+    if cell is None:
+        return
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    # ipykernel >= 7.4 has a call that touches this thread only; earlier ones have the general one.
+    speak = getattr(shell, "set_thread_parent", None) or getattr(shell, "set_parent", None)
+    if speak is not None:
+        speak(cell)
