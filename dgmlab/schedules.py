@@ -36,6 +36,7 @@ class Schedule:
             0.5, with a ramp of 0.25).
         shape: ``linear``, ``sigmoid`` or ``cosine``. The sigmoid is the published one, 1 / (1 + exp(6 - 12 u)): it
             begins at 0.0025 of the way, not at 0, and jumps from 0.9975 to 1 at the end of the ramp.
+        begin: the step at which the schedule begins; before it, ``start``.
     """
 
     steps: int
@@ -45,6 +46,7 @@ class Schedule:
     ramp: float = 0.5
     wait: float = 0.0
     shape: str = "linear"
+    begin: int = 0
 
     def __post_init__(self):
         check_number("The schedule's number of steps", self.steps, 1, whole=True)
@@ -57,8 +59,10 @@ class Schedule:
             raise LabError(f"The waiting ({self.wait:g}) and the ramp ({self.ramp:g}) fill more than one cycle; "
                            "together they may be at most 1.")
         check_choice("The ramp's shape", self.shape, SHAPES)
+        check_number("The step at which the schedule begins", self.begin, 0, whole=True)
 
     def __call__(self, step: int) -> float:
+        step = max(0, step - self.begin)
         if step >= self.steps:
             return self.stop
         place = (step * self.cycles) % self.steps / self.steps          # in [0, 1) within the cycle, exact
