@@ -1,0 +1,283 @@
+"""The command line: `dgmlab COMMAND`.
+
+Each command imports what it needs when it is called, so that `dgmlab --help` answers at once. Whatever goes wrong is
+said in one sentence on stderr with a non-zero exit code; DGMLAB_TRACEBACK=1 shows where it happened.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from . import __version__
+from .errors import LabError
+
+SECTIONS = {
+    "Work with the labs": ["lab", "run"],
+    "Look after this machine": ["doctor", "data"],
+    "For authors": ["outputs", "test"],
+}
+
+
+class Commands(click.Group):
+    """A group of commands that lists the known ones when it is given another."""
+
+    def resolve_command(self, ctx, args):
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            raise click.UsageError(f"There is no command {args[0]!r}; the commands are: {', '.join(self.commands)}.")
+        return super().resolve_command(ctx, args)
+
+
+class CommandLine(Commands):
+    """The outermost group: commands by section, and every error as one sentence."""
+
+    def main(self, args=None, prog_name="dgmlab", **extra):
+        try:
+            code = super().main(args, prog_name, **{**extra, "standalone_mode": False}) or 0
+        except BrokenPipeError:                         # `dgmlab ... | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 1
+        except (Exception, KeyboardInterrupt) as error:
+            if os.environ.get("DGMLAB_TRACEBACK") == "1":
+                raise
+            code, sentence = explain(error)
+            click.echo("dgmlab: " + " ".join(sentence.split()), err=True)
+        sys.exit(code)
+
+    def format_commands(self, ctx, formatter):
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(90)) for name in names])
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """The exit code and the one sentence for an error."""
+    if isinstance(error, (click.Abort, KeyboardInterrupt)):
+        return 130, "interrupted."
+    if isinstance(error, click.ClickException):
+        return error.exit_code, error.format_message()
+    if isinstance(error, LabError):
+        return 1, str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return 1, (f"The package {error.name} is not installed here; `dgmlab doctor` says what is missing, and "
+                   "`python3 -m dgmlab` in the clone sets itself up.")
+    says = (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")
+    return 1, f"Unexpected {type(error).__name__}: {says}; DGMLAB_TRACEBACK=1 shows where."
+
+
+@click.group(cls=CommandLine, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"],
+                                                                             "max_content_width": 100})
+@click.version_option(__version__, prog_name="dgmlab")
+@click.pass_context
+def main(context):
+    """A teaching lab for deep generative models: notebooks whose models train while you move the sliders.
+
+    \b
+    Examples:
+      dgmlab lab                      JupyterLab at the labs, in the browser
+      dgmlab lab vae                  the same, with lab 03 open
+      dgmlab run 03 -p beta 4         one lab from top to bottom, with a parameter of its own
+      dgmlab doctor                   what this machine has, and what would not work
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+# -- work with the labs ----------------------------------------------------------------------------------------------
+
+@main.command()
+@click.argument("lab", required=False)
+@click.option("--port", type=click.IntRange(1, 65535), help="The port to serve at.  [default: 8888 or the next free]")
+@click.option("--no-browser", is_flag=True, help="Print the address instead of opening a browser.")
+def lab(lab, port, no_browser):
+    """Start JupyterLab at the labs, with LAB open if one is named.
+
+    LAB is a number (3, 03) or a name (vae, 03_vae). JupyterLab runs until it is stopped with Ctrl-C; it asks the
+    network for nothing.
+    """
+    start(*jupyterlab(lab, port, browser=not no_browser))
+
+
+def jupyterlab(lab: str | None, port: int | None, *, browser: bool) -> tuple[list[str], dict[str, str]]:
+    """The command that starts JupyterLab, and its environment."""
+    from . import notebooks
+
+    command = [
+        sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={notebooks.labs_folder()}",
+        # No question about news, no look for updates, no list of extensions: nothing here needs the network.
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
+        "--LabApp.extension_manager=readonly",
+    ]
+    if lab:
+        command.append(f"--LabApp.default_url=/lab/tree/{notebooks.find(lab).name}")
+    if port:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise LabError(f"Port {port} cannot be used ({error.strerror}); name another, or leave --port out."
+                               ) from error
+        command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
+    if not browser:
+        command.append("--no-browser")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:            # as in a container
+        command.append("--allow-root")
+    # This environment's kernel comes before one that another environment has registered for the user.
+    return command, {**os.environ, "JUPYTER_PREFER_ENV_PATH": "1"}
+
+
+def start(command: list[str], environment: dict[str, str]) -> None:
+    """Become ``command``."""
+    if os.name == "nt":
+        sys.exit(subprocess.call(command, env=environment))
+    sys.stdout.flush()
+    os.execve(command[0], command, environment)
+
+
+@main.command()
+@click.argument("lab")
+@click.option("-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE",
+              help="Set a parameter of the lab; may be repeated. The value is written as in YAML.")
+@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Where to save the executed notebook.  [default: ./NN_name.out.ipynb]")
+@click.option("--scale", type=click.Choice(["smoke", "lab", "paper"]),
+              help="The same as -p scale: seconds, about a minute, or the published data on a GPU.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+              help="The longest that one cell may take.  [default: no limit]")
+def run(lab, given, out, scale, timeout):
+    """Run LAB from top to bottom with papermill and save the executed notebook.
+
+    LAB is a number (3, 03) or a name (vae, 03_vae). The parameters are those of the lab's parameters cell.
+
+    \b
+    Examples:
+      dgmlab run 03 --scale smoke
+      dgmlab run vae -p beta 4 -p seed 1 -o beta4.ipynb
+    """
+    from . import notebooks
+
+    path, given = notebooks.find(lab), list(given)
+    if scale:
+        if "scale" in dict(given):
+            raise click.UsageError("The scale is given twice, by --scale and by -p scale; give it once.")
+        given.append(("scale", scale))
+    values = notebooks.check_parameters(path, given)
+    out = out or Path(f"{path.stem}.out.ipynb")
+    began = time.monotonic()
+    notebooks.run(path, out, values, timeout=timeout)
+    click.echo(f"{path.stem} ran in {time.monotonic() - began:.0f} s: {out}")
+
+
+# -- look after this machine -----------------------------------------------------------------------------------------
+
+@main.command()
+def doctor():
+    """Say what this machine has, what was chosen for it and why, and what would not work.
+
+    The exit code is 1 if something fails that every lab needs.
+    """
+    from .doctor import findings
+
+    troubles, essential = [], False
+    for finding in findings():
+        click.echo(f"{'!' if finding.trouble else ' '} {finding.about:<14} {finding.text}")
+        essential = essential or finding.essential
+        if finding.trouble:
+            troubles.append(finding.trouble)
+    click.echo()
+    click.echo("\n".join(troubles) or "Everything needed is here.")
+    sys.exit(1 if essential else 0)
+
+
+@main.group(cls=Commands)
+def data():
+    """List, download and check the data sets.
+
+    Generated data need no network. Published data are downloaded once, into the data folder.
+    """
+
+
+@data.command("list")
+def data_list():
+    """List the data sets, and which of them are on this machine."""
+    from .data import catalogue, folder
+
+    for entry in catalogue():
+        click.echo(f"{entry.name:<10} {entry.state:<14} {entry.about}")
+    click.echo(f"\nThe data folder is {folder()}.")
+
+
+@data.command("fetch")
+@click.argument("name")
+def data_fetch(name):
+    """Download the published data set NAME; what is there already is kept."""
+    from .data import fetch
+
+    click.echo(f"{name} is in {fetch(name)}.")
+
+
+@data.command("verify")
+@click.argument("name", required=False)
+def data_verify(name):
+    """Compare the downloaded files (of NAME, or all) with their published checksums."""
+    from .data import verify
+
+    for line in verify(name):
+        click.echo(line)
+
+
+# -- for authors -----------------------------------------------------------------------------------------------------
+
+@main.command()
+@click.argument("labs", nargs=-1, metavar="[LAB]...")
+@click.option("--check", is_flag=True, help="Run nothing; say which saved outputs are stale or not clean.")
+def outputs(labs, check):
+    """Make the saved outputs of the committed notebooks anew, by a fresh run of each (or of LAB...).
+
+    A notebook is written only after its whole run went well. The exit code is 1 if outputs carry a warning, a path of
+    this machine, or anything else that should not be published.
+    """
+    from . import notebooks
+
+    wrong = []
+    for path in [notebooks.find(name) for name in labs] or notebooks.labs():
+        began = time.monotonic()
+        found = notebooks.faults(path) if check else notebooks.refresh(path)
+        wrong += found
+        took = "" if check else f" ({time.monotonic() - began:.0f} s)"
+        click.echo(f"{path.stem}: {'see below' if found else 'clean'}{took}")
+    for sentence in wrong:
+        click.echo(f"dgmlab: {sentence}", err=True)
+    sys.exit(1 if wrong else 0)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.option("--fast", is_flag=True, help="Leave out the browser, what is slow, and the notebooks.")
+@click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
+def test(fast, pytest_args):
+    """Run the tests: the package's, a real browser's, and every notebook from top to bottom.
+
+    With PYTEST_ARGS only pytest is run, with these arguments (`dgmlab test -k vae`). The exit code is the worst one.
+    """
+    from . import notebooks
+
+    clone = notebooks.labs_folder().parent
+    package = ["tests", *(["-m", "not browser and not slow"] if fast else [])]
+    rounds = [pytest_args or package]
+    labs = [str(path.relative_to(clone)) for path in notebooks.labs()]
+    if labs and not fast and not pytest_args:
+        # In a process of its own: nbval collects notebooks only, and --dist loadfile keeps the cells of one together.
+        rounds.append(["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=180", "-n", str(min(2, len(labs))),
+                       "--dist", "loadfile", *labs])
+    # One thread: with more, small models spend their time waiting for each other.
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    codes = [subprocess.call([sys.executable, "-m", "pytest", *each], cwd=clone, env=environment) for each in rounds]
+    sys.exit(max(codes, key=abs))
