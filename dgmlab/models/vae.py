@@ -114,6 +114,18 @@ class VAE(Recipe):
         reconstruction, kl = reconstruction.mean(), kl.mean()
         return {"loss": reconstruction + knobs.beta * kl, "reconstruction": reconstruction, "kl": kl}
 
+    def log_weights(self, x: Tensor, rng: Rng, samples: int, beta=1.0) -> Tensor:
+        """log p(x | z) + beta * (log p(z) - log q(z | x)) at ``samples`` draws z ~ q(z | x): (samples, B).
+
+        With beta = 1 these are the log importance weights whose mean over z is the ELBO, and whose logarithmic mean
+        is the tighter bound of Burda et al. 2016 (eq. 8).
+        """
+        mu, logvar = self.encode(x)                                                            # (B, L)
+        noise = rng.normal((len(x), samples, self.latent)).transpose(0, 1)                     # (samples, B, L)
+        z = mu + (0.5 * logvar).exp() * noise
+        log_ratio = 0.5 * (noise.square() - z.square() + logvar).sum(-1)                       # log p(z) - log q(z | x)
+        return self.log_likelihood(x, z) + beta * log_ratio
+
     # -- what it makes -------------------------------------------------------------------------------------------
 
     @torch.no_grad()

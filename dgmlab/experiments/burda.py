@@ -1,0 +1,175 @@
+"""Does our VAE land where the literature puts it? The published check on stochastically binarised MNIST.
+
+Burda et al. 2016 (arXiv:1509.00519, table 1): one stochastic layer of 50 units, two hidden layers of 200 tanh units on
+either side, Bernoulli pixels drawn anew from the greys at every presentation, and a bound with 5,000 draws on the
+10,000 test images: about -86.8 nats for the VAE and -84.8 for the IWAE with k = 50.
+
+    python -m dgmlab.experiments.burda --model vae --epochs 1000 --folder runs/burda_vae --data MNIST/raw
+
+Batch size and learning rate are chosen by the ELBO on the last 10,000 training images, which are not trained on. A
+killed run goes on from its last checkpoint when the same command is given again. The figures are left in
+``FOLDER/result.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import LabError
+from ..metrics.latent import active_units
+from ..metrics.likelihood import elbo, importance_weighted_bound, kl_per_dimension
+from ..models.iwae import IWAE
+from ..models.vae import VAE
+from ..rng import Rng
+from ..schedules import Schedule
+from ..training import Run, TensorBatches, checkpoint
+from ..training.run import versions
+
+PUBLISHED = {"vae": -86.76, "iwae": -84.78}       # Burda et al. 2016, table 1, nats; recalled, not re-read
+SHAPE = (1, 28, 28)
+VALIDATION = 10_000
+TEST_SEED = 2016                                  # fixes the binarised test images and the draws of the bound
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the figures depend on. ``lr`` falls along half a cosine from its value to a hundredth of it."""
+
+    model: str = "vae"
+    epochs: int = 1000
+    batch_size: int = 100
+    lr: float = 1e-3
+    samples: int = 50                             # k, of the IWAE
+    seed: int = 0
+    precision: str = "float32"
+
+    @property
+    def command(self) -> str:
+        options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in vars(self).items())
+        return f"python -m dgmlab.experiments.burda {options}"
+
+
+def binarise(x: Tensor, rng: Rng) -> Tensor:
+    """Each pixel 1 with its grey as the probability."""
+    return (rng.uniform(x.shape) < x).float()
+
+
+def greys(folder: Path) -> tuple[Tensor, Tensor, Tensor]:
+    """Training, validation and test images (N, 1, 28, 28) in [0, 1] from MNIST's idx files."""
+    images = []
+    for name in ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte"):
+        path = folder / name
+        if not path.is_file():
+            raise LabError(f"There is no file {path}; give the folder of MNIST's unpacked idx files as --data.")
+        images.append(torch.from_numpy(np.fromfile(path, np.uint8)[16:].reshape(-1, *SHAPE)).float() / 255)
+    return images[0][:-VALIDATION], images[0][-VALIDATION:], images[1]
+
+
+def build(settings: Settings, pixel_means: Tensor) -> VAE:
+    """The published networks. The decoder starts at the mean image, which saves the first epochs."""
+    arguments = dict(shape=SHAPE, latent=50, hidden=(200, 200), observation="bernoulli", activation="tanh")
+    model = VAE(**arguments) if settings.model == "vae" else IWAE(**arguments, samples=settings.samples)
+    with torch.no_grad():
+        model.decoder.dense[-1].bias.copy_(pixel_means.clamp(0.001, 0.999).logit())
+    return model
+
+
+def train(settings: Settings, data: Path, folder: Path, warm_start: Path | None = None, every: int = 10) -> Run:
+    """Train, or go on training, to the end; validates every ``every`` epochs and prints a line."""
+    x, valid, _ = greys(data)
+    batches = TensorBatches(x, settings.batch_size, transform=lambda batch, rng: (binarise(batch[0], rng),))
+    epoch = len(x) // settings.batch_size
+    steps = settings.epochs * epoch
+    run = Run(lambda: build(settings, x.mean(0).flatten()), batches, seed=settings.seed, threads=1,
+              precision=settings.precision, folder=folder, every=every * epoch, keep=2, spec=vars(settings))
+    if not run.resume():
+        if warm_start:
+            _, tensors, _, _ = checkpoint.newest(warm_start) or _missing(warm_start)
+            run.model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in tensors.items()
+                                       if name.startswith("model.")})
+        run.knobs.drive("lr", Schedule(steps, settings.lr, settings.lr / 100, ramp=1.0, shape="cosine"))
+    valid = binarise(valid, Rng(TEST_SEED))
+    start, before = time.perf_counter(), seconds_so_far(run)
+    for tick in run.steps(steps - run.step):
+        if tick.step % (every * epoch) == 0:
+            draws = 50 if settings.model == "iwae" else 1
+            bound = importance_weighted_bound(run.model, valid[::10] if draws > 1 else valid, Rng(1), draws)
+            run.history.record(tick.step, valid_bound=bound.nats, seconds=before + time.perf_counter() - start)
+            recent = run.history.column("loss")[-every * epoch:].mean()
+            print(f"epoch {tick.step // epoch:5,}  train {-recent:8.2f}  valid {bound}  "
+                  f"{before + time.perf_counter() - start:7.0f} s", flush=True)
+    run.save()
+    return run
+
+
+def seconds_so_far(run: Run) -> float:
+    """Time spent training up to the run's checkpoint, over all sessions."""
+    return float(run.history.recorded("seconds")[1][-1]) if run.step else 0.0
+
+
+def evaluate(run: Run, data: Path, samples: int = 5000) -> dict:
+    """The figures on the 10,000 test images, binarised once with a fixed seed."""
+    start = time.perf_counter()
+    test = binarise(greys(data)[2], Rng(TEST_SEED))
+    bound = importance_weighted_bound(run.model, test, Rng(TEST_SEED + 1), samples)
+    lower = elbo(run.model, test, Rng(TEST_SEED + 2), samples=10)
+    with torch.no_grad():
+        mu, logvar = run.model.encode(test)
+    units = active_units(mu)
+    return {"test_bound": bound.nats, "standard_error": bound.standard_error, "draws": bound.samples,
+            "test_images": bound.examples, "test_elbo": lower.nats, "reconstruction": lower.reconstruction,
+            "kl": lower.kl, "active_units": units.number, "active_units_threshold": units.threshold,
+            "largest_kl_of_a_dimension": float(kl_per_dimension(mu, logvar).max()),
+            "test_seed": TEST_SEED, "seconds_of_evaluation": round(time.perf_counter() - start, 1)}
+
+
+def _missing(folder):
+    raise LabError(f"There is no checkpoint in {folder} to start from; train that model first.")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m dgmlab.experiments.burda", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--model", choices=("vae", "iwae"), default="vae")
+    parser.add_argument("--epochs", type=int, default=1000)
+    parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--samples", type=int, default=50, help="k of the IWAE")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the training")
+    parser.add_argument("--folder", type=Path, required=True, help="checkpoints and result.json")
+    parser.add_argument("--data", type=Path, required=True, help="folder of MNIST's unpacked idx files")
+    parser.add_argument("--warm-start", type=Path, help="folder of another run whose weights to start from")
+    parser.add_argument("--no-test", action="store_true", help="leave the test images alone (for choosing settings)")
+    options = vars(parser.parse_args(arguments))
+    folder, data, warm_start, no_test = (options.pop(name) for name in ("folder", "data", "warm_start", "no_test"))
+    settings = Settings(**options)
+    try:
+        run = train(settings, data, folder, warm_start)
+        if no_test:
+            return
+        figures = evaluate(run, data)
+    except LabError as error:
+        raise SystemExit(str(error)) from None
+    valid_steps, valid = run.history.recorded("valid_bound")
+    result = {"command": settings.command, "warm_start": warm_start.name if warm_start else None,
+              "settings": vars(settings), "steps": run.step, "seconds": round(seconds_so_far(run), 1),
+              "threads": run.threads.number, "parameters": run.parameters, "last_validation_bound": float(valid[-1]),
+              **figures, "published": PUBLISHED[settings.model],
+              "difference": round(figures["test_bound"] - PUBLISHED[settings.model], 2),
+              "versions": versions() | {"numpy": np.__version__}}
+    assert math.isfinite(figures["test_bound"])
+    checkpoint.write_atomically(folder / "result.json", (json.dumps(result, indent=1) + "\n").encode())
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
