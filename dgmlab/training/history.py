@@ -25,6 +25,7 @@ class History:
     def __init__(self, device: torch.device | str = "cpu"):
         self._device = torch.device(device)
         self._columns: dict[str, array] = {}
+        self._settings: dict[str, array] = {}
         self._keys: tuple[str, ...] = ()
         self._buffer: Tensor | None = None
         self._waiting = 0
@@ -36,10 +37,28 @@ class History:
 
     @property
     def names(self) -> list[str]:
-        """The columns with a value for every step."""
+        """The terms of the loss; knobs are columns too, see :attr:`knobs`."""
         return list(self._columns)
 
+    @property
+    def knobs(self) -> list[str]:
+        """The numeric knobs, each with the value that was in force at every step."""
+        return list(self._settings)
+
+    @property
+    def steps(self) -> np.ndarray:
+        """1, 2, ... up to the newest step: the steps that the columns' rows belong to."""
+        return np.arange(1, len(self) + 1)
+
     # -- writing (the run) ---------------------------------------------------------------------------------------
+
+    def note(self, settings: dict[str, float]) -> None:
+        """The knobs in force at the step whose row comes next."""
+        for name, value in settings.items():
+            column = self._settings.get(name)
+            if column is None:
+                column = self._settings[name] = array("d")
+            column.append(value)
 
     def append(self, terms: dict[str, Tensor | float]) -> None:
         """Add the row of one step."""
@@ -84,7 +103,7 @@ class History:
     def truncate(self, rows: int) -> None:
         """Forget everything after step ``rows``."""
         self.fetch()
-        for column in self._columns.values():
+        for column in (*self._columns.values(), *self._settings.values()):
             del column[rows:]
         for name in self._recorded:
             self._recorded[name] = {k: v for k, v in self._recorded[name].items() if k <= rows}
@@ -104,10 +123,11 @@ class History:
     # -- reading -------------------------------------------------------------------------------------------------
 
     def column(self, name: str) -> np.ndarray:
-        """One column, (steps,) float64; NaN where a step did not compute it."""
+        """One term of the loss or one knob, (steps,) float64; NaN where a step did not compute the term."""
         self.fetch()
-        check_choice("The column", name, self._columns)
-        return np.array(self._columns[name])[:self.rows]
+        columns = self._settings | self._columns
+        check_choice("The column", name, columns)
+        return np.array(columns[name])[:self.rows]
 
     def recorded(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The steps and values of a metric noted with :meth:`record`."""
@@ -141,7 +161,7 @@ class History:
         import pandas as pd
 
         self.fetch()
-        frame = pd.DataFrame({name: self.column(name) for name in self._columns},
+        frame = pd.DataFrame({name: self.column(name) for name in (*self._columns, *self._settings)},
                              index=pd.RangeIndex(1, self.rows + 1, name="step"))
         for name, points in self._recorded.items():
             frame[name] = pd.Series(points, dtype=float)
@@ -151,12 +171,15 @@ class History:
 
     def state(self) -> tuple[dict[str, Tensor], dict]:
         self.fetch()
-        return ({f"history.{name}": torch.tensor(self.column(name)) for name in self._columns},
+        return ({f"history.{name}": torch.tensor(self.column(name)) for name in self._columns}
+                | {f"settings.{name}": torch.tensor(self.column(name)) for name in self._settings},
                 {"keys": list(self._keys), "recorded": {n: list(p.items()) for n, p in self._recorded.items()}})
 
     def restore(self, tensors: dict[str, Tensor], meta: dict) -> None:
-        self._columns = {name.removeprefix("history."): array("d", values.tolist())
-                         for name, values in tensors.items() if name.startswith("history.")}
+        for columns, prefix in ((self._columns, "history."), (self._settings, "settings.")):
+            columns.clear()
+            columns.update({name.removeprefix(prefix): array("d", values.tolist())
+                            for name, values in tensors.items() if name.startswith(prefix)})
         self._keys, self._buffer, self._waiting = (), None, 0
         self._recorded = {name: {int(k): v for k, v in points} for name, points in meta["recorded"].items()}
         self.rows = max((len(c) for c in self._columns.values()), default=0)

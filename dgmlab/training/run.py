@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import LabError, check_number
-from ..knobs import Knobs
+from ..knobs import Knobs, Real, Whole
 from ..models.recipe import Recipe
 from ..rng import Rng
 from . import checkpoint, devices
@@ -98,6 +98,8 @@ class Run:
         self.seed, self.spec = int(seed), spec
         self.model = _build(build, seed).to(self.device)
         self.knobs: Knobs = self.model.Knobs(**(knobs or {}))
+        self._numeric = [name for name, trait in self.knobs.traits().items() if isinstance(trait, Real | Whole)]
+        self._settings: dict[str, float] = {}
         self.rng = Rng(seed, self.device, shard=shard, shards=shards)
         self._order = Rng(seed + 1)
         adopt_dropout(self.model, self.rng)
@@ -158,6 +160,7 @@ class Run:
                 row = self._one_step()
             finally:
                 self._stepping = False
+            self.history.note(self._settings)
             self.history.append(row) if isinstance(row, dict) else self.history.append_packed(row)
             self.step += 1
             self._guard()
@@ -174,6 +177,7 @@ class Run:
 
     def _one_step(self):
         knobs = self.knobs.at(self.step)
+        self._settings = {name: getattr(knobs, name) for name in self._numeric}
         batch = self.batches.next(self._order, self.rng)
         if self._graph:
             return self._graph(batch, knobs)
