@@ -1,0 +1,146 @@
+"""What is modelled: images by name (:func:`load`), glyphs on demand, and densities on the line and in the plane.
+
+    data = load("digits")
+    data.train.x        # float32 (1197, 1, 8, 8) in [0, 1]
+    data.classes        # ('0', '1', ...)
+
+:func:`catalogue`, :func:`fetch` and :func:`verify` are what ``dgmlab data list | fetch | verify`` show.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import LabError, check_choice
+from .base import Dataset, Split, complaint, folder
+
+__all__ = ["Dataset", "Split", "catalogue", "density", "fetch", "folder", "load", "names", "verify"]
+
+BUILT_IN = ("digits", "glyphs")
+PUBLISHED = ("mnist", "fashion", "cifar10", "cifar100")
+
+
+def names() -> list[str]:
+    """What :func:`load` knows."""
+    return [*BUILT_IN, *PUBLISHED]
+
+
+def load(name: str, **options) -> Dataset:
+    """A data set by name.
+
+    ``glyphs`` takes the options of :func:`dgmlab.data.glyphs.load` (``characters``, ``fonts``, ``size``, ``n``,
+    ``seed`` and the jitter); the published sets take ``download=False``, not to fetch what is missing. Loading twice
+    is cheap, and each call returns tensors of its own.
+
+    Raises:
+        LabError: an unknown name or option, or data that are not there and cannot be fetched.
+    """
+    _check_name(name)
+    if name in BUILT_IN:
+        loader, first = _room(name).load, {}
+    else:
+        loader, first = _room("published").load, {"name": name}
+    known = [option for option in inspect.signature(loader).parameters if option not in first]
+    for option in options:
+        if option not in known:
+            raise LabError(f"{name} has no option {option!r}; it has {', '.join(known) or 'none'}.")
+    return loader(**first, **options)
+
+
+def density(name: str, **options):
+    """A density on the line or in the plane by name; see :mod:`dgmlab.data.densities`."""
+    return _room("densities").density(name, **options)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of the catalogue.
+
+    Attributes:
+        name: the name to load it by.
+        what: one sentence.
+        size: what it takes on the disk or to download, in bytes; 0 if nothing.
+        licence: its terms.
+        state: ``built-in``, ``cached``, ``downloaded`` or ``not downloaded``.
+    """
+
+    name: str
+    what: str
+    size: int
+    licence: str
+    state: str
+
+
+def catalogue() -> list[Record]:
+    """Everything that :func:`load` knows, and whether it is on this machine."""
+    digits, glyphs, published = _room("digits"), _room("glyphs"), _room("published")
+    cached = _cached_glyphs()
+    records = [Record("digits", digits.ABOUT, 0, digits.LICENCE, "built-in"),
+               Record("glyphs", glyphs.ABOUT, sum(path.stat().st_size for path in cached), glyphs.LICENCE,
+                      "cached" if cached else "built-in")]
+    for record in published.PUBLISHED.values():
+        records.append(Record(record.name, record.about, sum(source.size for source in record.sources),
+                              record.licence, "not downloaded" if published.missing(record) else "downloaded"))
+    return records
+
+
+def fetch(name: str) -> Record:
+    """Make sure that a data set is on this machine: download it, or render and cache it. Returns its record."""
+    _check_name(name)
+    if name == "glyphs":
+        _room("glyphs").load()
+    elif name in PUBLISHED:
+        _room("published").fetch(name)
+    return next(record for record in catalogue() if record.name == name)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What :func:`verify` found: of which data set, which file, whether it is right, and that in a sentence."""
+
+    name: str
+    file: Path | None
+    ok: bool
+    sentence: str
+
+
+def verify(name: str | None = None) -> list[Finding]:
+    """Check the checksums of one data set's files, or of all that are on this machine.
+
+    Raises:
+        LabError: an unknown name, or one that is not downloaded.
+    """
+    if name is not None:
+        _check_name(name)
+    findings = []
+    for each in [name] if name else names():
+        if each == "digits":
+            checked = [(None, complaint(_room("digits").check), "the copy inside scikit-learn has the right checksum")]
+        elif each == "glyphs":
+            read = _room("glyphs").read_cache
+            checked = [(path, complaint(read, path), f"{path.name} has the right checksum")
+                       for path in _cached_glyphs()]
+        else:
+            published = _room("published")
+            if name and published.missing(published.PUBLISHED[each]):
+                published.load(each, download=False)        # raises the sentence that says what to do
+            checked = published.check(each)
+        for file, wrong, right in checked:
+            findings.append(Finding(each, file, not wrong, wrong or f"{each}: {right}."))
+    return findings
+
+
+def _cached_glyphs() -> list[Path]:
+    return sorted((folder() / "cache").glob("glyphs-*.safetensors"))
+
+
+def _check_name(name: str) -> None:
+    check_choice("The data set", name, names())
+
+
+def _room(name: str):
+    """A module of this room, imported when it is first needed: torch and matplotlib take a second or two."""
+    return importlib.import_module(f".{name}", __name__)
