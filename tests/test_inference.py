@@ -54,7 +54,7 @@ def test_a_linear_decoder_closes_the_gap(x):
 
 def test_reconstruction_of_the_horseshoe_in_closed_form():
     # |x - G|^2 = |x|^2 + r^2 - 2 x.G, and E sin(wz) = exp(-w^2 s^2 / 2) sin(wm): the horseshoe is a circle's arc.
-    x, mean, sigma, eta, r, w = (0.7, -0.3), 0.8, 0.4, 0.05, 1.5, 0.9
+    x, mean, sigma, eta, r, w = (0.7, -0.3), 0.8, 0.4, 0.05, 1.5, 1.1
     shrink = r * math.exp(-0.5 * (w * sigma) ** 2)
     dot = x[0] * shrink * math.sin(w * mean) - x[1] * shrink * math.cos(w * mean)
     expected = -(x[0] ** 2 + x[1] ** 2 + r**2 - 2 * dot) / (2 * eta) - math.log(2 * math.pi * eta)

@@ -35,8 +35,8 @@ NODES = 8001                  # of the trapezoid rule: the spacing 0.0025 resolv
 
 
 def horseshoe(z: Tensor) -> Tensor:
-    """A curved decoder, (...,) -> (..., 2): G(z) = 1.5 (sin 0.9z, -cos 0.9z), a horseshoe that opens upwards."""
-    return 1.5 * torch.stack([torch.sin(0.9 * z), -torch.cos(0.9 * z)], dim=-1)
+    """A curved decoder, (...,) -> (..., 2): G(z) = 1.5 (sin 1.1z, -cos 1.1z), a horseshoe that opens upwards."""
+    return 1.5 * torch.stack([torch.sin(1.1 * z), -torch.cos(1.1 * z)], dim=-1)
 
 
 def straight(z: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class CurveModel:
         decoder: G, takes z of shape (...,) to (..., 2).
     """
 
-    eta: float = 0.05
+    eta: float = 0.1
     decoder: Callable[[Tensor], Tensor] = horseshoe
 
     def __post_init__(self):
