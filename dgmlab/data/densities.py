@@ -192,12 +192,15 @@ class Checkerboard(Density):
         self.modes = (self._corners + self.side / 2).float()
 
     def _sample(self, n, rng):
-        return self._corners[rng.integers(len(self._corners), (n,))] + self.side * rng.uniform((n, 2))
+        # a millionth short of the edges, so that rounding to float32 puts no draw into the next square
+        place = rng.uniform((n, 2)).double().clamp(1e-6, 1 - 1e-6)
+        return self._corners[rng.integers(len(self._corners), (n,))] + self.side * place
 
     def _log_prob(self, x):
         cell = ((x + 2) / self.side).floor()
         inside = ((cell >= 0) & (cell < self.cells)).all(1) & (cell.sum(1) % 2 == 0)
-        return torch.where(inside, -math.log(len(self._corners) * self.side ** 2), -math.inf).double()
+        height = x.new_tensor(-math.log(len(self._corners) * self.side ** 2))
+        return torch.where(inside, height, -math.inf)
 
 
 def gaussian(mean: float = 0.0, sd: float = 1.0) -> Density:

@@ -27,7 +27,7 @@ from ..rng import Rng
 from .base import Dataset, Frozen, beside, check_seed, folder
 
 ABOUT = "Letters and digits rendered from the fonts that matplotlib ships, each turned, slanted, scaled and shifted."
-LICENCE = "generated; the fonts are free (DejaVu and STIX font licences, Computer Modern: public domain)"
+LICENCE = "generated; the fonts have free licences of their own (DejaVu, STIX, BaKoMa Computer Modern)"
 CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 FONTS = (
     "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique",
