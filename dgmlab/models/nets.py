@@ -35,17 +35,15 @@ def conv_stages(shape: Sequence[int]) -> list[tuple[int, int, int]]:
     return stages
 
 
-class Encoder(nn.Sequential):
+def make_encoder(shape: Sequence[int], hidden: Sequence[int], out: int, body: str = "mlp",
+                 activation: str = "relu") -> nn.Sequential:
     """An image to ``out`` numbers, (B, C, H, W) -> (B, out): with ``body="conv"`` convolutions of stride 2, an MLP."""
-
-    def __init__(self, shape: Sequence[int], hidden: Sequence[int], out: int, body: str = "mlp",
-                 activation: str = "relu"):
-        check_body(shape, hidden, body, activation)
-        stages = conv_stages(shape) if body == "conv" else [tuple(shape)]
-        layers: list[nn.Module] = []
-        for i in range(len(stages) - 1):
-            layers += [nn.Conv2d(stages[i][0], stages[i + 1][0], 4, stride=2, padding=1), ACTIVATIONS[activation]()]
-        super().__init__(*layers, nn.Flatten(), *mlp([math.prod(stages[-1]), *hidden, out], activation))
+    check_body(shape, hidden, body, activation)
+    stages = conv_stages(shape) if body == "conv" else [tuple(shape)]
+    layers: list[nn.Module] = []
+    for i in range(len(stages) - 1):
+        layers += [nn.Conv2d(stages[i][0], stages[i + 1][0], 4, stride=2, padding=1), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers, nn.Flatten(), *mlp([math.prod(stages[-1]), *hidden, out], activation))
 
 
 class Decoder(nn.Module):

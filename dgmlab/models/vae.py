@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..errors import check_choice, check_number
 from ..knobs import Real
 from ..rng import Rng
-from .nets import Decoder, Encoder, check_batch, check_shape
+from .nets import Decoder, check_batch, check_shape, make_encoder
 from .recipe import LearningRate, Recipe
 
 OBSERVATIONS = ("gaussian", "learned", "bernoulli")
@@ -68,7 +68,7 @@ class VAE(Recipe):
         check_choice("The observation model", observation, OBSERVATIONS)
         check_number("The noise variance eta", eta, 1e-8)
         self.latent, self.observation = latent, observation
-        self.encoder = Encoder(self.shape, hidden, 2 * latent, body, activation)               # (B, 2L)
+        self.encoder = make_encoder(self.shape, hidden, 2 * latent, body, activation)          # (B, 2L)
         self.decoder = Decoder(latent, hidden[::-1], self.shape, body, activation)             # (..., D)
         log_eta = torch.tensor(math.log(eta))
         if observation == "learned":
