@@ -82,6 +82,7 @@ def elbo(model, x: Tensor, rng: Rng, samples: int = 1, chunk: int = 2000) -> ELB
     """
     _check_examples(x)
     check_number("The number of samples S", samples, 1, whole=True)
+    check_number("The chunk", chunk, 1, whole=True)
     reconstructions, kls = [], []
     for part in x.split(max(1, chunk // samples)):
         total = torch.zeros(len(part), dtype=torch.float64, device=x.device)
