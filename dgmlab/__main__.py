@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-STATE = VENV / "dgmlab.json"        # what was installed here: a hash of the wanted requirements, by extra
+STATE = VENV / "dgmlab.json"        # by extra, a hash of the requirements that were installed; and what is installing
 LOG = VENV / "install.log"
 OLDEST = (3, 11)
 
@@ -84,22 +84,24 @@ def state():
     except FileNotFoundError:
         return {}                                               # somebody else's .venv: its contents decide
     except ValueError:
-        return {"installing": True}
+        return {"installing": "core"}
 
 
 def ready(extra):
     """Whether .venv, inside which we run, has what ``extra`` needs, completely and as it is wanted today."""
     now = state()
-    return not now.get("installing") and now.get(extra) in (None, wanted(extra)[1]) and not missing(extra)
+    # An interrupted installation of the tests' packages touches nothing that the labs need.
+    broken = now.get("installing") in ("core", extra)
+    return not broken and now.get(extra) in (None, wanted(extra)[1]) and not missing(extra)
 
 
 # -- setting up ------------------------------------------------------------------------------------------------------
 
 def create():
-    """Make an empty .venv with this interpreter."""
+    """Make an empty .venv with this interpreter; what is left of a broken one is cleared away."""
     say("making the environment .venv with Python {}.{}.{} ...".format(*sys.version_info[:3]))
-    made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True)
+    made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True)
     if made.returncode:
         if "ensurepip" in made.stdout:
             stop("This Python cannot make virtual environments, because its ensurepip is packaged apart; install it "
@@ -115,7 +117,7 @@ def install(extra):
         began, before = time.time(), state()
         if before.get("installing"):
             say("the last installation was interrupted; mending it ...")
-        write_state({**before, "installing": True})
+        write_state({**before, "installing": extra})
         LOG.write_text("", encoding="utf-8")
         forget_half_installed()
         if importlib.util.find_spec("pip") is None:
@@ -131,7 +133,7 @@ def install(extra):
         if lacking:
             stop(f"pip reported success, but {', '.join(lacking)} cannot be found in .venv; remove that folder and "
                  f"run the same command again (pip's log: {LOG}).")
-        write_state({**before, "installing": False, "core": wanted("core")[1], extra: wanted(extra)[1]})
+        write_state({**before, "installing": "", "core": wanted("core")[1], extra: wanted(extra)[1]})
         say(f"installed in {time.time() - began:.0f} s.")
 
 

@@ -53,7 +53,7 @@ class CommandLine(Commands):
     def format_commands(self, ctx, formatter):
         for title, names in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(name, self.commands[name].get_short_help_str(90)) for name in names])
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(80)) for name in names])
 
 
 def explain(error: BaseException) -> tuple[int, str]:
@@ -96,7 +96,7 @@ def main(context):
 @click.option("--port", type=click.IntRange(1, 65535), help="The port to serve at.  [default: 8888 or the next free]")
 @click.option("--no-browser", is_flag=True, help="Print the address instead of opening a browser.")
 def lab(lab, port, no_browser):
-    """Start JupyterLab at the labs, with LAB open if one is named.
+    """Start JupyterLab at the labs, and open one.
 
     LAB is a number (3, 03) or a name (vae, 03_vae). JupyterLab runs until it is stopped with Ctrl-C; it asks the
     network for nothing.
@@ -153,9 +153,9 @@ def start(command: list[str], environment: dict[str, str]) -> None:
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
               help="The longest that one cell may take.  [default: no limit]")
 def run(lab, given, out, scale, timeout):
-    """Run LAB from top to bottom with papermill and save the executed notebook.
+    """Run a lab from top to bottom and save the result.
 
-    LAB is a number (3, 03) or a name (vae, 03_vae). The parameters are those of the lab's parameters cell.
+    LAB is a number (3, 03) or a name (vae, 03_vae). It is run by papermill, with the parameters of its parameters cell.
 
     \b
     Examples:
@@ -180,9 +180,10 @@ def run(lab, given, out, scale, timeout):
 
 @main.command()
 def doctor():
-    """Say what this machine has, what was chosen for it and why, and what would not work.
+    """Say what would not work here, and why.
 
-    The exit code is 1 if something fails that every lab needs.
+    It lists the versions, the device and the number of threads chosen, fonts, folders, disk and browser. The exit code
+    is 1 if something fails that every lab needs.
     """
     from .doctor import findings
 
@@ -210,28 +211,32 @@ def data_list():
     """List the data sets, and which of them are on this machine."""
     from .data import catalogue, folder
 
-    for entry in catalogue():
-        click.echo(f"{entry.name:<10} {entry.state:<14} {entry.about}")
+    for record in catalogue():
+        size = f"{record.size / 1e6:,.0f} MB" if record.size else "-"
+        click.echo(f"{record.name:<9} {record.state:<15} {size:>7}  {record.what}")
     click.echo(f"\nThe data folder is {folder()}.")
 
 
 @data.command("fetch")
 @click.argument("name")
 def data_fetch(name):
-    """Download the published data set NAME; what is there already is kept."""
+    """Bring the data set NAME onto this machine; what is there already is kept."""
     from .data import fetch
 
-    click.echo(f"{name} is in {fetch(name)}.")
+    record = fetch(name)
+    click.echo(f"{record.name} is {record.state}; licence: {record.licence}.")
 
 
 @data.command("verify")
 @click.argument("name", required=False)
 def data_verify(name):
-    """Compare the downloaded files (of NAME, or all) with their published checksums."""
+    """Compare the files of NAME, or of every data set on this machine, with their checksums."""
     from .data import verify
 
-    for line in verify(name):
-        click.echo(line)
+    findings = verify(name)
+    for finding in findings:
+        click.echo(finding.sentence)
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
 
 
 # -- for authors -----------------------------------------------------------------------------------------------------
@@ -240,10 +245,10 @@ def data_verify(name):
 @click.argument("labs", nargs=-1, metavar="[LAB]...")
 @click.option("--check", is_flag=True, help="Run nothing; say which saved outputs are stale or not clean.")
 def outputs(labs, check):
-    """Make the saved outputs of the committed notebooks anew, by a fresh run of each (or of LAB...).
+    """Make the notebooks' saved outputs anew, by a fresh run.
 
-    A notebook is written only after its whole run went well. The exit code is 1 if outputs carry a warning, a path of
-    this machine, or anything else that should not be published.
+    Without LAB, all of them. A notebook is written only after its whole run went well. The exit code is 1 if outputs
+    carry a warning, a path of this machine, or anything else that should not be published.
     """
     from . import notebooks
 
@@ -263,9 +268,11 @@ def outputs(labs, check):
 @click.option("--fast", is_flag=True, help="Leave out the browser, what is slow, and the notebooks.")
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
 def test(fast, pytest_args):
-    """Run the tests: the package's, a real browser's, and every notebook from top to bottom.
+    """Run the tests of the package, and every notebook.
 
-    With PYTEST_ARGS only pytest is run, with these arguments (`dgmlab test -k vae`). The exit code is the worst one.
+    The package's tests include those that drive a real browser, where Chromium is found; the notebooks run from top
+    to bottom. With PYTEST_ARGS only pytest is run, with these arguments (`dgmlab test -k vae`). The exit code
+    is the worst one.
     """
     from . import notebooks
 
