@@ -20,84 +20,90 @@ POINTS = {"near the curve": (1.4, -0.2), "nearer to one leg": (0.5, 1.2), "betwe
 
 
 class BoundWidget:
-    """The widget; :func:`drag_bound` shows it.
+    """What :func:`drag_bound` returns; a notebook cell that ends with it shows it.
 
     Attributes:
+        model, points: what is looked at.
         bound: the numbers of what is shown.
     """
 
     def __init__(self, model: CurveModel, points: Mapping[str, tuple[float, float]], mean: float, sigma: float):
         self.model, self.points = model, dict(points)
         self.picture = BoundPicture(model)
+        self.bound = self.picture.update(next(iter(self.points.values())), mean, sigma)
+        self._start = mean, sigma
+        if is_live():
+            self._build(mean, sigma)
+
+    def _build(self, mean, sigma):
         self._lock = threading.Lock()           # a figure is drawn by one thread at a time
-        self._waiting = 0
-        self.point = widgets.ToggleButtons(options=list(points), description="x lies", tooltip="The observation x")
+        self._asked = 0
+        self.point = widgets.ToggleButtons(options=list(self.points), description="x lies", tooltip="The observation x")
         self.mean = widgets.FloatSlider(mean, min=-3.5, max=3.5, step=0.05, description="mean m of q")
         self.sigma = widgets.FloatLogSlider(sigma, min=-1.7, max=0.3, step=0.02, description="width σ of q",
                                             readout_format=".2f")
         for slider in (self.mean, self.sigma):
             slider.style.description_width, slider.layout.width = "100px", "420px"
-        self.prior = widgets.Button(description="q = prior", tooltip="Set q to the prior N(0, 1)")
-        self.best = widgets.Button(description="best q", tooltip="The Gaussian q with the highest ELBO at this x")
-        self.prior.on_click(lambda _: self.move(0.0, 1.0))
-        self.best.on_click(lambda _: self.move(*best_gaussian(model, self.points[self.point.value])))
+        prior = widgets.Button(description="q = prior", tooltip="Set q to the prior N(0, 1)")
+        best = widgets.Button(description="best q", tooltip="The Gaussian q with the highest ELBO at this x")
+        prior.on_click(lambda _: self.move(0.0, 1.0))
+        best.on_click(lambda _: self.move(*best_gaussian(self.model, self.points[self.point.value])))
+        self.prior, self.best = prior, best
         width, height = (round(inches * DPI) for inches in self.picture.fig.get_size_inches())
         self.image = widgets.Image(format="png", width=width, layout={"width": f"{width}px", "height": f"{height}px"})
         self.numbers = widgets.HTML()
-        self.widget = widgets.VBox([
-            widgets.HBox([self.point, self.prior, self.best]), widgets.HBox([self.mean, self.sigma]), self.image,
-            self.numbers])
+        self.widget = widgets.VBox([widgets.HBox([self.point, prior, best]), widgets.HBox([self.mean, self.sigma]),
+                                    self.image, self.numbers])
         for control in (self.point, self.mean, self.sigma):
             control.observe(lambda change: self.draw(), "value")
         self.draw()
 
+    def _ipython_display_(self):
+        if is_live():
+            from IPython.display import display
+
+            display(self.widget)
+        else:
+            show(self.picture.fig, self.alt())
+
     def move(self, mean: float, sigma: float) -> None:
         """Set q; the sliders follow."""
-        self.mean.value = round(mean, 3)
+        self.mean.value = min(max(round(mean, 3), self.mean.min), self.mean.max)
         self.sigma.value = min(max(sigma, 10**self.sigma.min), 10**self.sigma.max)
 
     def draw(self) -> None:
-        """Show what the sliders say. Moves that arrive while a picture is drawn are drawn once, by the last."""
-        self._waiting += 1
-        mine = self._waiting
+        """Show what the sliders say. Of the moves that arrive while a picture is drawn, only the last is drawn."""
+        self._asked += 1
+        mine = self._asked
         with self._lock:
-            if mine != self._waiting:
-                return
-            self.bound = self.picture.update(self.points[self.point.value], self.mean.value, self.sigma.value)
-            self.image.value = png(self.picture.fig, 1.5)
-            self.numbers.value = in_words(self.bound)
+            if mine == self._asked:
+                self.bound = self.picture.update(self.points[self.point.value], self.mean.value, self.sigma.value)
+                self.image.value = png(self.picture.fig, 1.5)
+                self.numbers.value = in_words(self.bound)
+
+    def alt(self) -> str:
+        """What the still picture shows."""
+        (mean, sigma), b = self._start, self.bound
+        return (f"Left: prior, posterior and q = N({mean:.2f}, {sigma:.2f} squared) over the code z. Middle: the "
+                f"decoder's curve, the part that q decodes to, and x. Right: log p(x), {b.log_evidence:.2f} nats, is made "
+                f"of the ELBO, {b.elbo:.2f}, and the gap, {b.gap:.2f}.")
 
 
 def in_words(b: Bound) -> str:
     """The numbers of a bound as a line of HTML."""
-    return (f"ELBO {b.elbo:.4f} = reconstruction {b.reconstruction:.4f} − KL(q‖prior) {b.kl_prior:.4f} "
+    return (f"ELBO {b.elbo:.4f} = E[log p(x|z)] {b.log_likelihood:.4f} − KL(q‖prior) {b.kl_prior:.4f} "
             f"&emsp; <b>gap {b.gap:.4f}</b> = KL(q‖posterior) {b.kl_posterior:.4f} "
             f"&emsp; log p(x) {b.log_evidence:.4f} &emsp; (nats)")
 
 
 def drag_bound(model: CurveModel | None = None, points: Mapping[str, tuple[float, float]] = POINTS,
-               mean: float = 0.6, sigma: float = 0.5) -> BoundWidget | None:
-    """Show sliders for the mean and the width of q, and what they do to the bound.
+               mean: float = 0.6, sigma: float = 0.5) -> BoundWidget:
+    """Sliders for the mean and the width of q, and what they do to the bound.
 
     Without a person watching, one still picture is left, of the q that is asked for at the first of the ``points``.
 
     Args:
         points: the observations x to choose from, by name, each a point of the plane.
         mean, sigma: of q at the start.
-
-    Returns:
-        the widget, for those who want to move it from code; None without a front end.
     """
-    model = model or CurveModel()
-    if is_live():
-        from IPython.display import display
-
-        panel = BoundWidget(model, points, mean, sigma)
-        display(panel.widget)
-        return panel
-    picture = BoundPicture(model)
-    b = picture.update(next(iter(points.values())), mean, sigma)
-    show(picture.fig, f"Left: prior, posterior and q = N({mean:.2f}, {sigma:.2f} squared) over the code z. Middle: the "
-                      f"decoder's curve, the part that q decodes to, and x. Right: log p(x) {b.log_evidence:.2f} nats "
-                      f"made of the ELBO {b.elbo:.2f} and the gap {b.gap:.2f}.")
-    return None
+    return BoundWidget(model or CurveModel(), points, mean, sigma)

@@ -57,6 +57,7 @@ class Painter:
         self._worker: threading.Thread | None = None
         self._busy_since: float | None = None
         self._deaths = 0
+        self._farewell = ""
         self._closed = False
 
     @property
@@ -122,9 +123,9 @@ class Painter:
         self._jobs.put(None)
         if self._process:
             self._process.kill()
-            self._process.wait()
         if self._worker and self._worker is not threading.current_thread():
             self._worker.join(5)
+        self._end()
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -133,7 +134,7 @@ class Painter:
             raise LabError("The painter has been closed; open a new panel.")
         if self._deaths > 1:
             raise LabError(f"The process that draws the pictures ended twice, so they stop here while the training can "
-                           f"go on; restart the kernel to see them again ({self._last_words()}).")
+                           f"go on; restart the kernel to see them again ({self._farewell}).")
 
     def _tell(self, job):
         with self._lock:
@@ -155,7 +156,7 @@ class Painter:
                         answer = receive(self._process.stdout)
                     break
                 except (OSError, EOFError):
-                    self._bury()
+                    self._replace()
             if kind == "draw":
                 self._deliver(what, answer, *listeners)
 
@@ -165,16 +166,20 @@ class Painter:
         apart = ({"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
                  if os.name == "nt" else {"start_new_session": True})
         self._said = tempfile.TemporaryFile()                   # its standard error, for the last words
-        self._process = subprocess.Popen([sys.executable, "-m", "dgmlab.widgets.painter"], stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE, stderr=self._said, **apart,
-                                         env={**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": path,
-                                              "MPLBACKEND": "agg"})
+        try:
+            self._process = subprocess.Popen([sys.executable, "-m", "dgmlab.widgets.painter"], stdin=subprocess.PIPE,
+                                             stdout=subprocess.PIPE, stderr=self._said, **apart,
+                                             env={**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": path,
+                                                  "MPLBACKEND": "agg"})
+        except OSError as error:
+            self._deaths, self._farewell = 2, str(error)
+            return
         if self._closed:                                        # meanwhile
             self._process.kill()
 
-    def _bury(self):
-        self._process.kill()
-        self._process.wait()
+    def _replace(self):
+        """After a death: once, start another process and give it the pictures."""
+        self._end()
         if self._closed:
             return
         self._deaths += 1
@@ -184,7 +189,21 @@ class Painter:
                 for name, packed in list(self._pictures.items()):
                     send(self._process.stdin, ("add", name, packed))
             except OSError:
-                self._bury()
+                self._replace()
+
+    def _end(self):
+        if self._process is None or self._said.closed:
+            return
+        self._process.kill()
+        self._process.wait()
+        self._said.seek(0)
+        lines = self._said.read()[-4000:].decode(errors="replace").strip().splitlines()
+        self._farewell = lines[-1].strip() if lines else f"exit status {self._process.returncode}"
+        for pipe in (self._process.stdin, self._process.stdout, self._said):
+            try:
+                pipe.close()
+            except OSError:                                     # what could not be written any more
+                pass
 
     def _deliver(self, names, answer, callback, failed):
         if answer is None:
@@ -205,11 +224,6 @@ class Painter:
                 failed(errors)
         except Exception:                                       # the panel's mistake must not end the painter's thread
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
-
-    def _last_words(self):
-        self._said.seek(0)
-        lines = self._said.read()[-4000:].decode(errors="replace").strip().splitlines()
-        return lines[-1].strip() if lines else f"exit status {self._process.returncode}"
 
 
 _shared: Painter | None = None

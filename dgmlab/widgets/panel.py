@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import html
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +82,8 @@ class Panel:
             *([widgets.HBox(view, layout={"align_items": "center", "flex_flow": "row wrap"})] if view else []),
             *lines])
         for widget in view:
-            widget.observe(lambda change: self.redraw(), "value")
+            if hasattr(widget, "value"):
+                widget.observe(lambda change: self.redraw(), "value")
         self.painter = shared_painter()
         for key, picture in self.pictures.items():
             self.painter.add(self._key(key), picture)
@@ -120,10 +122,27 @@ class Panel:
         self._due = dict.fromkeys(self.pictures, 0.0)
         self._next = 0
         if not self.run.live.training or self._frames == 0:
-            for _ in range(100):            # the painter may still be busy with the last frame
-                if self._send(time.monotonic()):
-                    break
-                time.sleep(0.02)
+            self._patiently_send()
+            for key, picture in self.pictures.items():
+                if picture.moves_by_itself:
+                    self.settle(key)
+
+    def settle(self, key: str, refreshes: int = 25) -> None:
+        """Refresh one picture a while without training, for what moves by itself (a t-SNE fit)."""
+        def go():
+            for _ in range(refreshes):
+                if self.run.live.training:      # it refreshes as it trains
+                    return
+                self._due[key] = 0
+                self._patiently_send()
+
+        threading.Thread(target=go, daemon=True, name="dgmlab settle").start()
+
+    def _patiently_send(self):
+        for _ in range(200):                    # the painter may still be busy with the last frame
+            if self._send(time.monotonic()):
+                break
+            time.sleep(0.02)
 
     def _send(self, now) -> bool:
         if self.painter.busy:

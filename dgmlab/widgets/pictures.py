@@ -69,6 +69,7 @@ class Picture:
     """
 
     needs: tuple[str, ...] = ()                         # keys that the data must have
+    moves_by_itself = False                             # needs further refreshes even where the data stand still
 
     def __init__(self, source: Callable | None = None, *, title: str = "", size: tuple[int, int] = (400, 300),
                  every: float = 0.2, scale: float = 2.0):
@@ -276,7 +277,7 @@ class Curves(Picture):
             ring = np.concatenate([np.stack([x, high[finite]], 1), np.stack([x, low[finite]], 1)[::-1]])
             artists.band.set_verts([ring] if len(ring) > 2 and (high[finite] > low[finite]).any() else [])
             artists.dot.set_data(x[-1:], y[-1:])
-            artists.label.set_text(f"{name}\n{short(y[-1])}" if len(y) else "")
+            artists.label.set_text(f"{name}\n{short(y[-1], steady=True)}" if len(y) else "")
             if len(y):
                 ends.append((artists.label, x[-1], y[-1]))
         box, pixel = stage.axes.bbox, stage.pixel
@@ -367,7 +368,7 @@ class Trace(Picture):
         return corners(super().collect(run))
 
     def build(self):
-        self.frame(52, 42, 16, "step", self.knob)
+        self.frame(52, 42, 22, "step", self.knob)
         self.stage.axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
         self.stage.axes.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]))
         self.stage.line = self.moves(Line2D([], [], color=LINES[3], linewidth=1.8, drawstyle="steps-post"))
@@ -419,6 +420,10 @@ class LatentMap(Picture):
         self.mode, self.thumbnails, self.points, self.prior, self.refits = mode, thumbnails, points, prior, 0
 
     # -- in the kernel -------------------------------------------------------------------------------------------------
+
+    @property
+    def moves_by_itself(self) -> bool:
+        return self.mode == "t-SNE"
 
     def refit(self) -> None:
         """Ask for a full t-SNE fit; the next refreshes show it happen."""
@@ -472,19 +477,20 @@ class LatentMap(Picture):
 
     def build(self):
         stage, marks = self.stage, class_marks(self.classes)
-        stage.mode = stage.view = stage.tsne = stage.scores = stage.mode_artists = None
+        stage.mode = stage.view = stage.tsne = stage.scores = stage.prior = None
         stage.refits = 0
         lines = self._key(marks)
         stage.key_height = 16 * lines + (4 if lines else 0)
         self.frame(8, 8 + stage.key_height, 8)
         stage.thumbnails = self.moves(stage.figure.figimage(np.zeros((1, 1, 4), np.uint8)), on_axes=False)
-        stage.marks = []
+        stage.marks, stage.areas, stage.shown = [], [], []
         for k, mark in enumerate(marks or ["o"]):
-            path, area = glyph(mark, 8.5)
+            path, area = glyph(mark, 8)
+            stage.areas.append(area)
             stage.marks.append(self.moves(stage.axes.scatter([], [], s=area, marker=path, color=class_colour(k),
                                                              linewidths=0), on_axes=False))
-        stage.note = self.moves(stage.axes.text(0.01, 0.01, "", transform=stage.axes.transAxes, fontsize=SMALL,
-                                                color=SOFT), on_axes=False)
+        stage.note = self.moves(stage.figure.text(0, 0, "", transform=None, fontsize=SMALL, color=SOFT, va="top"),
+                                on_axes=False)
 
     def _key(self, marks):
         """Below the map, what the letters stand for; returns the number of lines. More than 20 classes get none."""
@@ -522,25 +528,28 @@ class LatentMap(Picture):
         stage.thumbnails.set_visible(images is not None)
         if images is not None:
             self._draw_thumbnails(places, labels, as_images(images, ink=False)[: self.points])
-        for k, marks in enumerate(stage.marks):
-            marks.set_visible(images is None)
-            marks.set_offsets(places[labels == k])
+        dots = np.isin(np.arange(len(places)), stage.shown, invert=True) if images is not None else True
+        for k, (marks, area) in enumerate(zip(stage.marks, stage.areas, strict=True)):
+            marks.set_offsets(places[(labels == k) & dots])
+            marks.set_sizes([area if images is None else area / 9])
         stage.note.set_text(note if finite.all() else f"{(~finite).sum():,} codes are not finite")
+        stage.note.set_position((8 * stage.pixel, (self.size[1] - super().title_height() + 1) * stage.pixel))
+
+    def title_height(self):
+        return super().title_height() + 14              # the note stands below the title
 
     def _change_mode(self, mode):
         stage, with_axes = self.stage, mode == "plane"
-        for artist in stage.mode_artists or ():
-            artist.remove()
-        stage.mode, stage.mode_artists, stage.view, stage.limits, stage.scores = mode, [], None, None, None
+        if stage.prior:
+            stage.prior.remove()
+        stage.mode, stage.prior, stage.view, stage.limits, stage.scores = mode, None, None, None, None
         stage.axes.spines[["left", "bottom"]].set_visible(with_axes)
         stage.axes.tick_params(left=with_axes, bottom=with_axes, labelleft=with_axes, labelbottom=with_axes)
         stage.axes.set(xlabel="latent 1" if with_axes else "", ylabel="latent 2" if with_axes else "")
         left, bottom = (44, 40) if with_axes else (8, 8)
         self.frame(left, bottom + stage.key_height, 8)
         if with_axes and self.prior:
-            circle = stage.axes.add_patch(Circle((0, 0), 2, fill=False, **DASHED))
-            text = stage.axes.text(0, 2.05, "86 % of the prior", fontsize=SMALL, color=SOFT, ha="center", va="bottom")
-            stage.mode_artists = [circle, text]
+            stage.prior = stage.axes.add_patch(Circle((0, 0), 2, fill=False, **DASHED))
 
     def _plane(self, codes, finite, data):
         """The first two latents as they are; the limits keep still as long as the points fit."""
@@ -554,7 +563,7 @@ class LatentMap(Picture):
         x, y = (((a + b - unit * n) / 2, (a + b + unit * n) / 2)
                 for (a, b), n in zip(stage.view, stage.axes.bbox.size, strict=True))
         self.set_limits(x, y)
-        return places, ""
+        return places, "dashed: 86% of the prior N(0, I) lies inside" if self.prior else ""
 
     def _pca(self, codes, finite, data):
         """The principal plane. Its axes may swap and flip from one refresh to the next; the rotation that brings the
@@ -596,30 +605,29 @@ class LatentMap(Picture):
         (left, bottom), (right, top) = centre - unit * size / 2, centre + unit * size / 2
         stage.axes.set(xlim=(left, right), ylim=(bottom, top))
 
-    def _draw_thumbnails(self, places, labels, images, many=300, side=18):
-        """Small images at their places: ink in the colour of the class (grey images), or framed by it (colour)."""
+    def _draw_thumbnails(self, places, labels, images, side=18):
+        """Small images at their places: ink in the colour of the class (grey images), or framed by it (colour). Where
+        they would cover each other those that were shown before stay, and the others are dots."""
         stage = self.stage
         box, side = stage.axes.bbox, int(side * stage.pixel)
         wide, high = int(box.width), int(box.height)
-        keep = np.flatnonzero(np.isfinite(places).all(axis=1))[:many]
-        corners = stage.axes.transData.transform(places[keep]) - (box.x0, box.y0) - side / 2
-        corners = np.stack([corners[:, 0], high - side - corners[:, 1]], 1).astype(int)          # from the top left
-        images = enlarge(images[keep], side, side)
+        corners = stage.axes.transData.transform(places) - (box.x0, box.y0) - side / 2
+        inside = (corners >= 0).all(axis=1) & (corners <= (wide - side, high - side)).all(axis=1)    # NaN is not
+        stage.shown = apart(corners, [k for k in (*stage.shown, *range(len(corners))) if inside[k]], 0.9 * side)
+        corners[:, 1] = high - side - corners[:, 1]                                                  # from the top
         grey = (images[..., :1] == images).all()
-        layer = np.zeros((high, wide, 4), np.uint8)
-        layer[..., :3] = 255
-        for (x, y), image, k in zip(corners, images, labels[keep], strict=True):
-            if not (0 <= x <= wide - side and 0 <= y <= high - side):
-                continue
-            patch, colour = layer[y:y + side, x:x + side], COLOUR_BYTES[k % len(COLOUR_BYTES)]
+        layer = np.full((high, wide, 4), (255, 255, 255, 0), np.uint8)
+        for k, image in zip(stage.shown, enlarge(images[stage.shown], side, side), strict=True):
+            x, y = corners[k].astype(int)
+            patch, colour = layer[y:y + side, x:x + side], COLOUR_BYTES[labels[k] % len(COLOUR_BYTES)]
             if grey:
                 darker = image[..., 0] > patch[..., 3]
                 patch[darker, :3], patch[..., 3] = colour, np.maximum(patch[..., 3], image[..., 0])
             else:
-                patch[..., :3], patch[..., 3] = colour, 255
+                patch[:] = (*colour, 255)
                 edge = max(1, side // 16)
                 patch[edge:-edge, edge:-edge, :3] = image[edge:-edge, edge:-edge]
-        stage.thumbnails.set_data(layer[::-1])
+        stage.thumbnails.set_data(layer)
         stage.thumbnails.ox, stage.thumbnails.oy = box.x0, box.y0
 
 
@@ -683,7 +691,7 @@ class ImageRows(Picture):
         whole = np.concatenate(parts)
         canvas_height = stage.figure.bbox.height
         stage.mosaic.set_visible(True)
-        stage.mosaic.set_data(whole[::-1])
+        stage.mosaic.set_data(whole)
         stage.mosaic.ox = round(left * stage.pixel)
         stage.mosaic.oy = round(canvas_height - top * stage.pixel - len(whole))
         places = [(8 * stage.pixel, stage.mosaic.oy + len(whole) - middle) for middle in middles]
@@ -749,13 +757,13 @@ class Bars(Picture):
     def build(self):
         stage = self.stage
         self.frame(52, 42, 12, self.x, self.unit)
-        stage.axes.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]))
+        stage.axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         stage.axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         stage.bars = self.moves(PolyCollection([], linewidths=0))
         across = stage.axes.get_yaxis_transform()
         self.moves(Line2D([0, 1], [self.threshold] * 2, transform=across, **DASHED))
-        self.moves(stage.axes.text(0.995, self.threshold, f"in use from {short(self.threshold)}", transform=across,
-                                   ha="right", va="bottom", fontsize=SMALL, color=SOFT), on_axes=False)
+        self.moves(stage.axes.text(0.995, 0.97, f"dashed: in use from {short(self.threshold)}", ha="right", va="top",
+                                   fontsize=SMALL, color=SOFT, transform=stage.axes.transAxes), on_axes=False)
 
     def draw(self, data):
         stage = self.stage
@@ -866,13 +874,15 @@ def corners(data: Mapping) -> dict:
 
 
 def backward_mean(steps, values, window: float) -> np.ndarray:
-    """At every step the mean of the finite values of the last `window` steps; itself where `window` is 0."""
+    """At every step the mean of the finite values of the last `window` steps, but at most of the last fifth of all
+    steps (the first steps change too fast to be averaged); the values themselves where `window` is 0."""
     if not window or not len(values):
         return values
     finite = np.isfinite(values)
     sums = np.r_[0, np.cumsum(np.where(finite, values, 0))]
     counts = np.r_[0, np.cumsum(finite)]
-    start = np.searchsorted(steps, steps - window, side="right")
+    start = np.searchsorted(steps, steps - np.minimum(window, steps / 5), side="right")
+    start = np.minimum(start, np.arange(len(steps)))
     n = counts[1:] - counts[start]
     return np.where(n > 0, (sums[1:] - sums[start]) / np.maximum(n, 1), np.nan)
 
@@ -922,6 +932,20 @@ def spans(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     low, high = np.percentile(points, (0.5, 99.5), axis=0)
     middle, half = (low + high) / 2, np.maximum((high - low) / 2, 1e-9)
     return np.maximum(points.min(axis=0), middle - 1.3 * half), np.minimum(points.max(axis=0), middle + 1.3 * half)
+
+
+def apart(corners: np.ndarray, order: Sequence[int], side: float) -> list[int]:
+    """Of squares of one size, those that do not overlap, taken in this order."""
+    taken: dict[tuple[int, int], list[int]] = {}                           # by the cell of a grid they lie in
+    chosen = []
+    for k in order:
+        x, y = corners[k]
+        column, row = int(x // side), int(y // side)
+        near = (j for c in (-1, 0, 1) for r in (-1, 0, 1) for j in taken.get((column + c, row + r), ()))
+        if all(max(abs(corners[j] - corners[k])) >= side for j in near):
+            taken.setdefault((column, row), []).append(k)
+            chosen.append(k)
+    return chosen
 
 
 def merge_events(events: Sequence[tuple[float, str]], gap: float) -> list[tuple[float, str]]:

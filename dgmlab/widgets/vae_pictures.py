@@ -91,10 +91,10 @@ def jensen_picture(model: CurveModel, x, qs: Sequence[tuple[float, float]], samp
         log_w = model.log_joint(x, z) - log_q - b.log_evidence
         curve = np.linspace(1e-3, 4, 500)
         axes.plot(curve, np.log(curve), color=SOFT, linewidth=1.2)
-        axes.scatter(log_w.exp(), log_w, s=16, color=Q, alpha=0.6, linewidths=0)
         axes.plot([1, 1], [-b.gap, 0], color=GAP, linewidth=3, solid_capstyle="butt")
         axes.plot(1, 0, "o", color=INK, markersize=7)
         axes.plot(1, -b.gap, "s", color=GAP, markersize=7)
+        axes.scatter(log_w.exp(), log_w, s=14, color=CLASSES[1], linewidths=0, zorder=3)
         axes.annotate("log of the mean w: log p(x)", (1, 0), (8, -14), textcoords="offset points", fontsize=LABEL,
                       color=INK)
         axes.annotate(f"mean of log w: ELBO, {b.gap:.2f} nats lower", (1, -b.gap), (9, -32 if b.gap < 0.9 else -4),
@@ -102,8 +102,8 @@ def jensen_picture(model: CurveModel, x, qs: Sequence[tuple[float, float]], samp
         axes.set(xlim=(-0.1, 4), ylim=(-6, 1.7))
         beyond = int((log_w < -6).sum())
         if beyond:
-            axes.text(3.95, -5.8, f"{beyond} of {samples} dots lie below the picture", fontsize=SMALL, color=Q,
-                      ha="right")
+            axes.text(3.95, -5.8, f"{beyond} of {samples} dots lie below the picture", fontsize=SMALL,
+                      color=CLASSES[1], ha="right")
         tidy(axes, f"q = N({mean:.2f}, {sigma:.2f}²)", "weight w = p(x, z) / q(z), in units of p(x)", "log w in nats")
     return fig
 
@@ -198,14 +198,14 @@ def point_mass_picture(model: CurveModel, x, mean: float) -> Figure:
     """The two terms of the bound as q = N(mean, sigma^2) shrinks to a point."""
     x = torch.as_tensor(x, dtype=torch.float64)
     sigma = torch.logspace(0.3, -6, 200, dtype=torch.float64)
-    reconstruction = expected_log_likelihood(model, x, torch.full_like(sigma, mean), sigma)
+    fit = expected_log_likelihood(model, x, torch.full_like(sigma, mean), sigma)
     kl = torch.tensor([gaussian_kl(mean, s.item()) for s in sigma])
-    elbo = reconstruction - kl
+    elbo = fit - kl
     best = elbo.argmax()
     fig = figure(760, 330)
     axes = fig.subplots()
     axes.set(xscale="log", xlim=(2, 1e-6), ylim=(-16, 2))
-    labelled_lines(axes, sigma, {"−KL(q‖prior): −∞": -kl, "reconstruction: levels off": reconstruction,
+    labelled_lines(axes, sigma, {"−KL(q‖prior): −∞": -kl, "E[log p(x|z)]: levels off": fit,
                                  "ELBO = their sum": elbo})
     axes.plot(sigma[best], elbo[best], "o", color=LINES[2])
     axes.annotate(f"best σ = {sigma[best]:.2f}", (sigma[best], elbo[best]), (0, -44), textcoords="offset points",
@@ -249,8 +249,11 @@ def amortisation_picture(own: Inference, log_evidence: float | None = None, samp
                       "gradient steps on every example's own q", "mean ELBO, nats per image")
 
 
-def usage_picture(betas: Sequence[float], kl: Tensor, threshold: float = 0.05) -> Figure:
-    """KL of every latent dimension, each always in its place, after every one of several KL weights: kl (stages, L)."""
+def usage_picture(betas: Sequence[float], kl: Tensor, threshold: float = 0.1) -> Figure:
+    """KL of every latent dimension, each always in its place, after every one of several KL weights: kl (stages, L).
+
+    A dimension is in use from ``threshold`` nats on, as in the panel.
+    """
     fig = figure(1000, 240)
     for axes, beta, row in zip(fig.subplots(1, len(betas), sharey=True), betas, kl, strict=True):
         used = row > threshold
@@ -266,17 +269,20 @@ def code_map(points, labels, classes: Sequence[str], how: str) -> Figure:
     fig = figure(640, 460)
     axes = fig.subplots()
     scatter_classes(axes, points, labels, classes, size=10)
+    tidy(axes, f"Where {len(points)} held-out images lie ({how}); the encoder was never told a class")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-    return _with_axes(fig, axes, f"Images of one class lie together, though no label was used ({how})", "", "")
+    return fig
 
 
-def image_rows(rows: Mapping[str, Tensor], title: str) -> Figure:
-    """Rows of equally many images (n, C, H, W), each with its name on its left."""
-    columns = max(len(images) for images in rows.values())
-    fig = figure(170 + 62 * columns, 30 + 66 * len(rows))
-    for axes, (name, images) in zip(np.atleast_1d(fig.subplots(len(rows), 1)), rows.items(), strict=True):
-        image_grid(axes, images.detach().cpu(), columns)
+def image_rows(rows: Mapping[str, Tensor], title: str, columns: int = 10) -> Figure:
+    """Images (n, C, H, W) by name, the name on their left; more than ``columns`` of them fill several rows."""
+    lines = [-(-len(images) // columns) for images in rows.values()]
+    width = min(columns, max(len(images) for images in rows.values()))
+    fig = figure(round(24 + 7 * max(map(len, rows)) + 62 * width), 34 + 64 * sum(lines))
+    parts = np.atleast_1d(fig.subplots(len(rows), 1, height_ratios=lines))
+    for axes, (name, images) in zip(parts, rows.items(), strict=True):
+        image_grid(axes, images.detach().cpu(), width)
         axes.text(-0.01, 0.5, name, transform=axes.transAxes, fontsize=LABEL, color=INK, ha="right", va="center")
         axes.set_anchor("W")
     fig.suptitle(title, fontsize=TITLE, color=INK, x=0.01, ha="left")

@@ -1,0 +1,94 @@
+"""The panel of lab 03: a VAE, its KL weight, its latent map and what it makes."""
+
+from __future__ import annotations
+
+import ipywidgets as widgets
+import torch
+
+from ..errors import LabError
+from ..models.vae import kl_to_prior
+from ..rng import Rng
+from ..training import Run
+from .controls import kl_schedules
+from .panel import Panel
+from .pictures import MAPS, Bars, Curves, ImageRows, LatentMap, Trace
+
+POINTS = 1000           # images on the latent map
+SHOWN = 10              # images in a row
+TERMS = {"reconstruction": "reconstruction", "kl": "KL"}
+
+
+def vae_panel(run: Run, *, steps: int = 2000, map: str | None = None, name: str = "03_vae") -> Panel:
+    """The live panel of a VAE.
+
+    Args:
+        run: from :func:`dgmlab.experiments.vae.make_run`, or any run of a VAE with a ``data`` attribute.
+        steps: how far ``run.wait()`` waits; without a front end, how long the run is.
+        map: how the latent map begins: ``plane``, ``PCA`` or ``t-SNE``; by default the plane if there are two latent
+            dimensions, else t-SNE.
+        name: of the files that Save writes.
+    """
+    if not hasattr(run, "data"):
+        raise LabError("The panel needs the run's data set; set run.data = dgmlab.data.load('digits'), or whichever it is.")
+    model, data = run.model, run.data
+    x, y = data.valid.x, data.valid.y
+    if len(x) < POINTS:                     # the 8x8 digits have few images held out; fill up with training images
+        x, y = torch.cat([x, data.train.x])[:POINTS], torch.cat([y, data.train.y])[:POINTS]
+    x, y = x[:POINTS].to(run.device), y[:POINTS]
+    one_each = torch.stack([x[y == k][0] for k in y.unique()[:SHOWN]])
+    noise = Rng(0).normal((4 * SHOWN, model.latent)).to(run.device)         # the same codes at every refresh
+    knob = run.knobs.traits()["beta"]
+
+    def curves(run):
+        history = run.history
+        moves = [(event["step"], f"{knob.symbol} = {event['value']:g}" if "value" in event else "schedule")
+                 for event in run.knobs.log if event["knob"] == "beta"]
+        return {"steps": history.steps, "events": moves,
+                "values": {label: history.column(name) if run.step else [] for name, label in TERMS.items()}}
+
+    @torch.no_grad()
+    def codes(run):
+        return {"codes": model.encode(x)[0], "labels": y, "images": x}
+
+    @torch.no_grad()
+    def made(run):
+        return {"rows": [("input", one_each), ("rebuilt", model.reconstruct(one_each)), ("new", model.decode(noise))]}
+
+    @torch.no_grad()
+    def kl_per_dimension(run):
+        return {"values": kl_to_prior(*model.encode(x)).mean(0)}
+
+    latent_map = LatentMap(codes, classes=data.classes, size=(460, 380),
+                           mode=map or ("plane" if model.latent == 2 else "t-SNE"))
+    rows = [{"curves": Curves(curves, title="Loss terms: raise β and watch them trade", unit="nats per image", smooth=20,
+                              size=(400, 380), every=0.4),
+             "map": latent_map,
+             "made": ImageRows(made, title="Ten images, and new ones from the prior", size=(320, 380),
+                               every=0.4)},
+            {"kl": Bars(kl_per_dimension, size=(400, 170), every=0.4),
+             "trace": Trace(lambda run: {"steps": run.history.steps, "values": run.history.column("beta")
+                                         if run.step else []},
+                            title="The KL weight, as it was moved (saved with the session)", knob="β", size=(780, 170),
+                            every=0.4)}]
+
+    mode = widgets.ToggleButtons(options=list(MAPS), value=latent_map.mode, description="latent map",
+                                 tooltips=["the first two latent dimensions", "the two directions of largest variance",
+                                           "neighbours stay neighbours"], style={"button_width": "70px"})
+    thumbnails = widgets.Checkbox(value=False, description="show the images", indent=False, layout={"width": "150px"})
+    refit = widgets.Button(description="t-SNE from scratch", tooltip="A full fit: the picture moves while it settles",
+                           layout={"width": "150px"})
+
+    def follow(_):
+        latent_map.mode, latent_map.thumbnails = mode.value, thumbnails.value
+
+    for widget in (mode, thumbnails):
+        widget.observe(follow, "value")
+    panel = Panel(run, rows, ["beta", "lr"], schedules={"beta": kl_schedules(steps, lambda: run.step)},
+                  view=[mode, thumbnails, refit], steps=steps, name=name)
+
+    def fit(_):
+        latent_map.refit()
+        panel.settle("map")
+
+    refit.on_click(fit)
+    return panel
