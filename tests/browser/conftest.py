@@ -1,0 +1,171 @@
+"""A real JupyterLab in a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+LABS = Path(__file__).resolve().parents[2] / "labs"
+ARTEFACTS = Path(__file__).resolve().parents[1] / "artefacts"
+CHROMIUM = os.environ.get("DGMLAB_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") \
+    or shutil.which("google-chrome")
+
+
+def pytest_collection_modifyitems(items):
+    if CHROMIUM is None and not os.environ.get("DGMLAB_REQUIRE_BROWSER"):
+        for item in items:
+            if Path(__file__).parent in item.path.parents:
+                item.add_marker(pytest.mark.skip(reason="no Chromium on this machine"))
+
+
+class Server:
+    """A JupyterLab of its own: its own settings, its own runtime folder, a copy of the labs."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.labs = folder / "labs"
+        shutil.copytree(LABS, self.labs, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "sessions"))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.runtime = folder / "runtime"
+        # Live or batch is for the lab to find out; this test's own environment must not decide it.
+        environment = {name: value for name, value in os.environ.items()
+                       if not name.startswith(("DGMLAB_LIVE", "PYTEST_", "OMP_NUM_THREADS"))}
+        environment |= {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+        environment |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "IPYTHONDIR": str(folder / "ipython"),
+                        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--port={self.port}", "--ServerApp.port_retries=0",
+             "--IdentityProvider.token=", "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True",
+             "--LabApp.expose_app_in_browser=True", "--ServerApp.allow_root=True", "--ServerApp.ip=127.0.0.1",
+             f"--ServerApp.root_dir={self.labs}", "--LabServerApp.extension_manager=readonly"],
+            env=environment, stdout=open(folder / "jupyter.log", "wb"), stderr=subprocess.STDOUT)
+        self.url = f"http://127.0.0.1:{self.port}"
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{self.url}/api", timeout=2).close()
+                return
+            except OSError:
+                if self.process.poll() is not None:
+                    break
+                time.sleep(0.25)
+        raise RuntimeError(f"JupyterLab did not start:\n{(folder / 'jupyter.log').read_text()[-2000:]}")
+
+    def kernels(self) -> list[dict]:
+        with urllib.request.urlopen(f"{self.url}/api/kernels", timeout=10) as answer:
+            return json.load(answer)
+
+    def close(self):
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("jupyter"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if CHROMIUM is None:
+        pytest.fail("DGMLAB_REQUIRE_BROWSER is set, but there is no Chromium here; install it.")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[
+            "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+            "--disable-component-update", "--disable-sync"])
+        yield browser
+        browser.close()
+
+
+class Notebook:
+    """One notebook in one tab, and its kernel seen from the side."""
+
+    def __init__(self, browser, server: Server, name: str):
+        self.server, self.name = server, name
+        self.page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        self.page.goto(f"{server.url}/lab/tree/{name}?reset")
+        self.page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell", timeout=60_000)
+        self.idle()
+
+    def command(self, name: str):
+        self.page.evaluate("name => window.jupyterapp.commands.execute(name)", name)
+
+    def idle(self, timeout=90):
+        """Wait until the kernel is connected and not busy."""
+        self.page.wait_for_function(
+            "() => { const panel = window.jupyterapp.shell.currentWidget;"
+            " return panel?.sessionContext?.session?.kernel?.status === 'idle'; }", timeout=1000 * timeout)
+
+    def run_cells(self, first: int, last: int):
+        """Run the cells with these indices (inclusive)."""
+        self.page.evaluate(
+            """async ([first, last]) => {
+                const notebook = window.jupyterapp.shell.currentWidget.content;
+                notebook.deselectAll();
+                notebook.activeCellIndex = first;
+                if (last > first) notebook.extendContiguousSelectionTo(last);
+                await window.jupyterapp.commands.execute('notebook:run-cell');
+            }""", [first, last])
+
+    def cells(self) -> list[str]:
+        return self.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets"
+                                  ".map(cell => cell.model.sharedModel.source)")
+
+    def ask(self, expression: str, timeout=60):
+        """The value of a Python expression in the notebook's kernel, as JSON would have it."""
+        from jupyter_client import BlockingKernelClient
+
+        kernel = self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.id")
+        client = BlockingKernelClient(connection_file=str(self.server.runtime / f"kernel-{kernel}.json"))
+        client.load_connection_file()
+        client.start_channels()
+        try:
+            reply = client.execute("", user_expressions={"x": f"__import__('json').dumps({expression})"}, reply=True,
+                                   timeout=timeout, store_history=False, silent=True)
+            answer = reply["content"]["user_expressions"]["x"]
+            assert answer["status"] == "ok", answer
+            return json.loads(eval(answer["data"]["text/plain"]))
+        finally:
+            client.stop_channels()
+
+    def screenshot(self, name: str) -> Path:
+        ARTEFACTS.mkdir(exist_ok=True)
+        path = ARTEFACTS / f"{name}.png"
+        self.page.screenshot(path=path)
+        return path
+
+    def close(self):
+        self.page.close()
+
+
+@pytest.fixture
+def open_notebook(server, browser):
+    opened = []
+
+    def open_(name: str) -> Notebook:
+        opened.append(Notebook(browser, server, name))
+        return opened[-1]
+
+    yield open_
+    for notebook in opened:
+        notebook.close()
+    for kernel in server.kernels():
+        request = urllib.request.Request(f"{server.url}/api/kernels/{kernel['id']}", method="DELETE")
+        urllib.request.urlopen(request, timeout=20).close()

@@ -1,0 +1,153 @@
+"""A student's way through the live panel of lab 03, in a real JupyterLab."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from dgmlab.experiments import replay
+
+pytestmark = pytest.mark.browser
+
+
+def until(condition, what: str, seconds: float = 60):
+    """Wait until ``condition()`` holds; returns what it returned."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.2)
+    raise AssertionError(f"waited {seconds} s in vain: {what}")
+
+
+class PanelPage:
+    """The panel as a person sees it."""
+
+    def __init__(self, notebook):
+        self.notebook, self.page = notebook, notebook.page
+        cells = notebook.cells()
+        self.cell = next(i for i, source in enumerate(cells) if "vae_panel(" in source)
+        notebook.run_cells(0, self.cell)
+        self.root = self.page.locator(".jp-Notebook .jp-Cell").nth(self.cell) \
+            if self.page.locator(".jp-Notebook .jp-Cell").count() > self.cell else self.page
+        until(lambda: self.page.get_by_role("button", name="Start").first.is_visible(), "the panel appears", 90)
+
+    def press(self, name: str):
+        self.page.get_by_role("button", name=name, exact=True).first.click()
+
+    def status(self) -> str:
+        return self.page.locator(".widget-html-content").filter(has_text="step").first.inner_text()
+
+    def handle(self):
+        return self.page.locator(".widget-slider .noUi-handle").first
+
+    def picture(self, number: int) -> bytes:
+        return self.page.locator("img.widget-image").nth(number).screenshot()
+
+    def step(self) -> int:
+        return self.notebook.ask("run.step")
+
+
+
+
+def test_drag_the_kl_weight_while_it_trains(open_notebook):
+    panel = PanelPage(open_notebook("03_vae.ipynb"))
+    notebook = panel.notebook
+    notebook.screenshot("03_ready")
+    assert "ready" in panel.status() and panel.step() == 0
+
+    panel.press("Start")
+    until(lambda: panel.step() > 400, "it trains")
+    assert "training" in panel.status()
+    before = panel.picture(1)
+    frames = notebook.ask("panel._frames")
+    time.sleep(2)
+    assert notebook.ask("panel._frames") - frames >= 10, "fewer than five screen updates a second"
+    assert panel.picture(1) != before, "the latent map was not redrawn"
+
+    panel.handle().scroll_into_view_if_needed()
+    box = panel.handle().bounding_box()
+    notebook.screenshot("03_training")
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    panel.page.mouse.move(x, y)
+    panel.page.mouse.down()
+    for i in range(1, 21):
+        panel.page.mouse.move(x + 8 * i, y)
+        time.sleep(0.02)
+    panel.page.mouse.up()
+    moved = until(lambda: [e for e in notebook.ask("run.knobs.log") if e["knob"] == "beta"], "the slider reaches the run")
+    at = panel.step()
+    until(lambda: panel.step() > at + 500, "it goes on training")
+    beta = notebook.ask("run.knobs.beta")
+    assert beta > 3 and moved[0]["step"] > 400, "the KL weight did not change in mid-run"
+    notebook.screenshot("03_steered")
+
+    panel.press("Pause")
+    until(lambda: "paused" in panel.status(), "it says that it is paused")
+    paused = panel.step()
+    time.sleep(1)
+    assert panel.step() == paused, "it went on training while it was paused"
+    kl = np.array(notebook.ask("run.history.column('kl').tolist()"))
+    first = moved[0]["step"]
+    assert kl[-100:].mean() < 0.6 * kl[first - 100:first].mean(), "raising the KL weight did not lower the KL"
+
+    panel.press("Step")
+    until(lambda: panel.step() == paused + 1, "a single step")
+
+    panel.press("Save")
+    until(lambda: "saved" in panel.status(), "it says where it saved the session")
+    session = next((notebook.server.labs / "sessions").glob("*.json"))
+    again = replay(session)
+    assert again.exact, again.verdict
+    assert again.run.knobs.log == notebook.ask("run.knobs.log")
+
+    panel.press("Reset")
+    until(lambda: panel.step() == 0 and "ready" in panel.status(), "back to the start")
+    assert notebook.ask("run.knobs.beta") == 1.0
+
+
+def test_other_cells_run_and_running_again_leaves_no_thread(open_notebook):
+    panel = PanelPage(open_notebook("03_vae.ipynb"))
+    notebook = panel.notebook
+    panel.press("Start")
+    until(lambda: panel.step() > 100, "it trains")
+    notebook.page.evaluate("""async () => { const session = window.jupyterapp.shell.currentWidget.sessionContext.session;
+        await session.kernel.requestExecute({code: 'old_run = run; answer = 6 * 7'}).done; }""")
+    assert notebook.ask("answer") == 42
+    at = panel.step()
+    until(lambda: panel.step() > at, "it still trains after another cell has run")
+
+    notebook.run_cells(0, panel.cell)
+    until(lambda: notebook.ask("run is not old_run"), "a new run")
+    stopped = notebook.ask("old_run.step")
+    panel.press("Start")
+    until(lambda: panel.step() > 50, "the new run trains")
+    assert notebook.ask("old_run.step") == stopped, "the first run still trains"
+    threads = notebook.ask("[t.name for t in __import__('threading').enumerate() if t.name == 'dgmlab training']")
+    assert len(threads) == 1, threads
+
+
+def test_keyboard_alone(open_notebook):
+    panel = PanelPage(open_notebook("03_vae.ipynb"))
+    panel.page.get_by_role("button", name="Start").first.focus()
+    panel.page.keyboard.press("Enter")
+    until(lambda: panel.step() > 50, "Enter on Start trains")
+    panel.handle().focus()
+    for _ in range(20):
+        panel.page.keyboard.press("ArrowRight")
+    until(lambda: panel.notebook.ask("run.knobs.beta") > 1.5, "arrow keys move the slider")
+
+
+def test_an_error_in_the_thread_is_shown_and_raised(open_notebook):
+    panel = PanelPage(open_notebook("03_vae.ipynb"))
+    notebook = panel.notebook
+    panel.press("Start")
+    until(lambda: panel.step() > 200, "it trains")
+    notebook.ask("run.model.decoder.register_forward_hook(lambda m, i, o: o * float('nan')) and None")
+    until(lambda: "stopped" in panel.status() and "last good state" in panel.status(), "the panel says what happened")
+    notebook.screenshot("03_non_finite")
+    step = panel.step()
+    assert step % 50 == 0 and np.isfinite(notebook.ask("run.history.column('loss').tolist()")).all()
