@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 
 
 class LabError(ValueError):
@@ -24,10 +25,12 @@ def check_choice(name: str, value, allowed: Iterable) -> None:
 def check_number(name: str, value, low: float = -math.inf, high: float = math.inf, *, whole: bool = False) -> None:
     """Raise :class:`LabError` unless ``low <= value <= high`` (and ``value`` is an integer, if ``whole``)."""
     kind = "a whole number" if whole else "a number"
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, Real) and not isinstance(value, bool) and -math.inf < value < math.inf
     if not is_number or (whole and value != int(value)) or not low <= value <= high:
         if math.isfinite(low) and math.isfinite(high):
             bounds = f" from {low:g} to {high:g}"
+        elif math.isfinite(low):
+            bounds = f" of at least {low:g}"
         else:
-            bounds = f" of at least {low:g}" if math.isfinite(low) else f" of at most {high:g}" if math.isfinite(high) else ""
+            bounds = f" of at most {high:g}" if math.isfinite(high) else ""
         raise LabError(f"{name} is {value!r}, but it must be {kind}{bounds}.")

@@ -18,15 +18,24 @@ from __future__ import annotations
 
 import math
 import threading
+from numbers import Real as Number
 from types import SimpleNamespace
 
 import traitlets
 
 from .errors import LabError
+from .schedules import Schedule, from_dict
 
 
 class _Knob:
-    """What every kind of knob knows besides its value: how to be shown."""
+    """What every kind of knob knows besides its value: how to be shown, and whom to tell when it is set."""
+
+    def set(self, obj, value):
+        # Not an observer: those hear of changes only, and a knob that a schedule drives is taken over even by
+        # setting it to the value that it happens to have.
+        value = self.validate(obj, value)
+        obj._by_hand(self.name, value)
+        super().set(obj, value)
 
     def _describe(self, label: str, symbol: str, help: str):
         self.label, self.symbol, self.help_text = label, symbol, help
@@ -47,7 +56,7 @@ class Real(_Knob, traitlets.Float):
         self._describe(label, symbol, help)
 
     def validate(self, obj, value):
-        ok = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        ok = isinstance(value, Number) and not isinstance(value, bool) and -math.inf < value < math.inf
         if not ok or not self.low <= value <= self.high:
             raise LabError(f"{self.label} ({self.name}) is {value!r}, but it must be a number from "
                            f"{self.low:g} to {self.high:g}.")
@@ -64,8 +73,8 @@ class Whole(_Knob, traitlets.Int):
         self._describe(label, symbol, help)
 
     def validate(self, obj, value):
-        ok = isinstance(value, (int, float)) and not isinstance(value, bool) and float(value).is_integer()
-        if not ok or not self.low <= value <= self.high:
+        ok = isinstance(value, Number) and not isinstance(value, bool) and self.low <= value <= self.high
+        if not ok or value != int(value):
             raise LabError(f"{self.label} ({self.name}) is {value!r}, but it must be a whole number from "
                            f"{self.low} to {self.high}.")
         return int(value)
@@ -112,15 +121,19 @@ class Knobs(traitlets.HasTraits):
         self._lock = threading.RLock()
         self._pending: list[dict] = []      # changes since the last step, not yet in force
         self._agenda: list[dict] = []       # changes that a replay still has to make, by step
-        self._schedules: dict = {}
+        self._schedules: dict[str, Schedule] = {}
         self._snapshot: SimpleNamespace | None = None
         self._names = tuple(self.traits())
+        self._whole = {name for name, trait in self.traits().items() if isinstance(trait, Whole)}
         self.log: list[dict] = []
         for name in values:
             self._check_name(name)
         super().__init__(**values)
+        self._pending.clear()
         self.initial = self.values()
-        self.observe(self._by_hand, names=traitlets.All)
+        # What the run reads. The traits themselves may already hold a value that is not in force, because it is not
+        # in the log, before the next step.
+        self._in_force = self.values()
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -135,25 +148,29 @@ class Knobs(traitlets.HasTraits):
 
     def at(self, step: int) -> SimpleNamespace:
         """The values in force for the step that follows ``step`` completed ones. Called once a step, by the run."""
-        if self._agenda:
-            self._recall(step)
-        if self._pending:
-            self._take_in(step)
-        if self._schedules:
+        with self._lock:
+            if self._agenda:
+                self._recall(step)
+            if self._pending:
+                self._take_in(step)
             for name, schedule in self._schedules.items():
+                value = round(schedule(step)) if name in self._whole else schedule(step)
                 # Past the traitlets machinery on purpose: a schedule moves a knob at every step, and observers
                 # (sliders) must not be called three hundred times a second. Views read the value when they redraw.
-                self._trait_values[name] = schedule(step)
-            self._snapshot = None
-        if self._snapshot is None:
-            self._snapshot = SimpleNamespace(**self.values())
-        return self._snapshot
+                self._in_force[name] = self._trait_values[name] = value
+                self._snapshot = None
+            if self._snapshot is None:
+                self._snapshot = SimpleNamespace(**self._in_force)
+            return self._snapshot
 
     # -- writing -------------------------------------------------------------------------------------------------
 
-    def drive(self, name: str, schedule) -> None:
-        """Let ``schedule`` (a callable of the step) set the knob from the next step on."""
+    def drive(self, name: str, schedule: Schedule) -> None:
+        """Let ``schedule`` set the knob from the next step on; a whole-numbered knob is rounded."""
         self._check_name(name)
+        if not isinstance(schedule, Schedule):
+            raise LabError(f"The knob {name!r} cannot be driven by {schedule!r}; give a schedule such as "
+                           "cyclical(10_000).")
         for value in (schedule.start, schedule.stop):
             self.traits()[name].validate(self, value)
         with self._lock:
@@ -174,34 +191,52 @@ class Knobs(traitlets.HasTraits):
             self._pending.clear()
             self._agenda.clear()
             self.log.clear()
+            self._in_force = dict(self.initial)
             self._snapshot = None
 
     # -- saving and replaying ------------------------------------------------------------------------------------
 
     def state(self) -> dict:
         """Everything needed to go on from here, as JSON-able data."""
-        return {"initial": self.initial, "values": self.values(), "log": list(self.log),
-                "schedules": {name: schedule.to_dict() for name, schedule in self._schedules.items()}}
+        with self._lock:
+            pending = [event | {"schedule": event["schedule"].to_dict()} if "schedule" in event else event
+                       for event in self._pending]
+            return {"initial": dict(self.initial), "values": dict(self._in_force), "log": list(self.log),
+                    "schedules": {name: schedule.to_dict() for name, schedule in self._schedules.items()},
+                    "pending": pending, "agenda": list(self._agenda)}
 
     def restore(self, state: dict) -> None:
         """Go back to ``state``."""
-        from .schedules import from_dict
-
         with self._lock:
             self.initial = dict(state["initial"])
-            self._schedules.clear()
+            self._schedules = {name: from_dict(d) for name, d in state["schedules"].items()}
             for name, value in state["values"].items():
                 setattr(self, name, value)
-            self._schedules.update({name: from_dict(d) for name, d in state["schedules"].items()})
+            self._in_force = self.values()
             self.log[:] = state["log"]
             self._pending.clear()
-            self._agenda.clear()
+            for event in state["pending"]:
+                self._redo(event)
+            self._agenda = list(state["agenda"])
             self._snapshot = None
+
+    def forget_plans(self) -> None:
+        """Drop the changes that are not yet in force: those made since the last step, and the rest of a replay."""
+        with self._lock:
+            self._pending.clear()
+            self._agenda.clear()
+            for name, value in self._in_force.items():
+                setattr(self, name, value)
+            self._pending.clear()
 
     def replay(self, log: list[dict]) -> None:
         """Make the changes of ``log`` again, each at its own step. Changes by hand are still possible meanwhile."""
         for event in log:
             self._check_name(event["knob"])
+            if "schedule" in event:
+                from_dict(event["schedule"])
+            else:
+                self.traits()[event["knob"]].validate(self, event["value"])
         with self._lock:
             self._agenda = sorted(self._agenda + list(log), key=lambda event: event["step"])
 
@@ -211,34 +246,33 @@ class Knobs(traitlets.HasTraits):
         if name not in self._names:
             raise LabError(f"There is no knob named {name!r}; the knobs are: {', '.join(self._names)}.")
 
-    def _by_hand(self, change):
+    def _by_hand(self, name, value):
         with self._lock:
-            self._pending.append({"knob": change["name"], "value": change["new"]})
+            self._pending.append({"knob": name, "value": value})
 
     def _recall(self, step):
-        from .schedules import from_dict
-
         while self._agenda and self._agenda[0]["step"] <= step:
-            event = self._agenda.pop(0)
-            if "schedule" in event:
-                self.drive(event["knob"], from_dict(event["schedule"]))
-            elif getattr(self, event["knob"]) == event["value"]:
-                self.release(event["knob"])
-            else:
-                setattr(self, event["knob"], event["value"])
+            self._redo(self._agenda.pop(0))
+
+    def _redo(self, event):
+        if "schedule" in event:
+            self.drive(event["knob"], from_dict(event["schedule"]))
+        else:
+            setattr(self, event["knob"], event["value"])
 
     def _take_in(self, step):
-        with self._lock:
-            pending, self._pending = self._pending, []
+        pending, self._pending = self._pending, []
         latest = {event["knob"]: event for event in pending}       # many moves between two steps are one change
         for name, event in latest.items():
             entry = {"step": step, "knob": name}
             if "schedule" in event:
                 self._schedules[name] = event["schedule"]
                 entry["schedule"] = event["schedule"].to_dict()
-            else:
+            elif name in self._schedules or event["value"] != self._in_force[name]:
                 self._schedules.pop(name, None)
-                self._trait_values[name] = event["value"]          # a schedule may have moved it since
-                entry["value"] = event["value"]
+                # A schedule may have moved the trait since.
+                self._in_force[name] = self._trait_values[name] = entry["value"] = event["value"]
+            else:
+                continue                                            # there and back between two steps
             self.log.append(entry)
         self._snapshot = None

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from .errors import LabError, check_choice, check_number
 
 SHAPES = ("linear", "sigmoid", "cosine")
+KINDS = {"steps": int, "start": float, "stop": float, "cycles": int, "ramp": float, "wait": float, "begin": int}
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Schedule:
                            "together they may be at most 1.")
         check_choice("The ramp's shape", self.shape, SHAPES)
         check_number("The step at which the schedule begins", self.begin, 0, whole=True)
+        for name, kind in KINDS.items():        # numpy's numbers become Python's, so that JSON can hold them
+            object.__setattr__(self, name, kind(getattr(self, name)))
 
     def __call__(self, step: int) -> float:
         step = max(0, step - self.begin)
@@ -68,14 +71,16 @@ class Schedule:
         place = (step * self.cycles) % self.steps / self.steps          # in [0, 1) within the cycle, exact
         if place < self.wait:
             return self.start
-        if self.ramp == 0 or place - self.wait >= self.ramp:
+        if self.ramp == 0 or place - self.wait > self.ramp:
             return self.stop
-        u = (place - self.wait) / self.ramp                             # in [0, 1) along the ramp
+        u = (place - self.wait) / self.ramp                             # in [0, 1] along the ramp
         if self.shape == "sigmoid":
             u = 1 / (1 + math.exp(6 - 12 * u))
         elif self.shape == "cosine":
             u = 0.5 - 0.5 * math.cos(math.pi * u)
-        return self.start + (self.stop - self.start) * u
+        value = self.start + (self.stop - self.start) * u
+        low, high = sorted((self.start, self.stop))
+        return min(max(value, low), high)                               # not even a rounding error beyond them
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -111,4 +116,8 @@ def cosine_restarts(steps: int, start: float, stop: float = 0.0, *, cycles: int 
 
 def from_dict(d: dict) -> Schedule:
     """The schedule that :meth:`Schedule.to_dict` described."""
-    return Schedule(**d)
+    try:
+        return Schedule(**d)
+    except TypeError as error:
+        raise LabError(f"{d!r} does not describe a schedule ({error}); it needs steps and may have start, stop, "
+                       "cycles, ramp, wait, shape and begin.") from None

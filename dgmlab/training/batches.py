@@ -29,6 +29,8 @@ class TensorBatches:
     def __init__(self, tensors: Tensor | tuple[Tensor, ...], batch_size: int = 128,
                  transform: Callable[[tuple[Tensor, ...], Rng], tuple[Tensor, ...]] | None = None):
         self.tensors = (tensors,) if isinstance(tensors, Tensor) else tuple(tensors)
+        if not all(isinstance(t, Tensor) for t in self.tensors):
+            raise LabError("A run draws its batches from tensors; turn arrays into them with torch.as_tensor(array).")
         lengths = {len(t) for t in self.tensors}
         if len(lengths) != 1:
             raise LabError(f"The tensors of a data set must hold equally many examples; these hold {sorted(lengths)}.")
@@ -66,9 +68,14 @@ class TensorBatches:
 
     def state(self) -> tuple[dict[str, Tensor], dict]:
         """Tensors and JSON-able data from which :meth:`restore` goes on with the same batches."""
-        return ({} if self._order is None else {"order": self._order.clone()}), {"place": self._place}
+        return ({} if self._order is None else {"order": self._order.clone()}), {
+            "place": self._place, "examples": self.examples, "batch_size": self.batch_size}
 
     def restore(self, tensors: dict[str, Tensor], meta: dict) -> None:
+        if (meta["examples"], meta["batch_size"]) != (self.examples, self.batch_size):
+            raise LabError(f"The saved run drew batches of {meta['batch_size']} from {meta['examples']:,} examples, "
+                           f"this one draws {self.batch_size} from {self.examples:,}; use the same data and batch size "
+                           "to go on with it.")
         order = tensors.get("order")
         self._order = None if order is None else order.to(self.tensors[0].device)
         self._place = meta["place"]

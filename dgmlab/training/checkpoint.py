@@ -26,7 +26,7 @@ FORMAT = "dgmlab run 1"
 def write_atomically(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` so that a crash at any moment leaves the old file or the new one, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -41,10 +41,17 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def write(path: Path, tensors: dict[str, Tensor], meta: dict) -> None:
     """Write one checkpoint."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"format": FORMAT, "sha256": _digest(tensors), "meta": json.dumps(meta)}
+    own: dict[str, Tensor] = {}
+    seen = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        own[name] = tensor.clone() if storage in seen else tensor      # tied weights: the format knows no sharing
+        seen.add(storage)
+    text = json.dumps(meta)
+    header = {"format": FORMAT, "sha256": _digest(own, text), "meta": text}
     try:
-        write_atomically(path, save(tensors, header))
+        write_atomically(path, save(own, header))
     except OSError as error:
         raise LabError(f"The checkpoint {path} could not be written ({error.strerror}); "
                        "free some space or choose another folder.") from error
@@ -66,7 +73,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise LabError(f"There is no checkpoint at {path}.") from None
     except (SafetensorError, OSError) as error:
         raise LabError(f"{path} is truncated or not a checkpoint ({error}); use an earlier one.") from None
-    if _digest(tensors) != header["sha256"]:
+    if _digest(tensors, header.get("meta", "")) != header.get("sha256"):
         raise LabError(f"{path} is damaged (its checksum does not fit); use an earlier one.")
     return tensors, json.loads(header["meta"])
 
@@ -74,16 +81,26 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict]:
 def found(folder: Path) -> list[Path]:
     """The checkpoints in a folder, newest first."""
     paths = [p for p in Path(folder).glob("step-*.safetensors") if re.fullmatch(r"step-\d+\.safetensors", p.name)]
-    return sorted(paths, key=lambda p: int(p.stem[5:]), reverse=True)
+    return sorted(paths, key=step_of, reverse=True)
+
+
+def step_of(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
 
 
 def path_for(folder: Path, step: int) -> Path:
     return Path(folder) / f"step-{step:09d}.safetensors"
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Keep the newest ``keep`` checkpoints."""
-    for path in found(folder)[keep:]:
+def prune(folder: Path, keep: int, step: int) -> None:
+    """Keep the newest ``keep`` checkpoints up to ``step``; a later one can only be damaged, and does not count."""
+    for path in [path for path in found(folder) if step_of(path) <= step][keep:]:
+        path.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what a kill in the middle of writing left behind."""
+    for path in Path(folder).glob(".*.tmp"):
         path.unlink(missing_ok=True)
 
 
@@ -100,9 +117,10 @@ def newest(folder: Path) -> tuple[Path, dict[str, Tensor], dict, list[str]] | No
     return None
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: dict[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

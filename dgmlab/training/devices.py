@@ -30,6 +30,9 @@ def choose_device(wanted: str = "auto") -> torch.device:
         check_choice("The device", kind, ("auto", "cpu", "cuda", "mps"))
         if kind == "cuda" and not torch.cuda.is_available():
             raise LabError("The device is 'cuda', but torch finds no CUDA device here; use device='auto' or 'cpu'.")
+        if kind == "cuda" and torch.device(wanted).index not in (None, *range(torch.cuda.device_count())):
+            raise LabError(f"The device is {str(wanted)!r}, but torch finds only {torch.cuda.device_count()} CUDA "
+                           "device(s) here, counted from 0.")
         if kind == "mps" and not torch.backends.mps.is_available():
             raise LabError("The device is 'mps', but torch finds no Apple GPU here; use device='auto' or 'cpu'.")
         return torch.device(wanted)

@@ -21,14 +21,16 @@ class OwnDropout(nn.Dropout):
     def forward(self, x):
         if not self.training or self.p == 0:
             return x
+        if self.p == 1:
+            return x * 0
         keep = self.rng.uniform(x.shape) >= self.p
         return x * keep / (1 - self.p)
 
 
 def adopt_dropout(module: nn.Module, rng: Rng) -> None:
     """Exchange every ``nn.Dropout`` inside ``module``."""
-    for name, child in module.named_children():
+    for name, child in list(module._modules.items()):       # named_children() would list a shared layer only once
         if type(child) is nn.Dropout:
-            setattr(module, name, OwnDropout(child.p, rng))
-        else:
+            setattr(module, name, OwnDropout(child.p, rng).train(child.training))
+        elif child is not None:
             adopt_dropout(child, rng)

@@ -4,7 +4,8 @@ A small model on a GPU spends its time launching kernels, not computing. Capture
 backward, optimizer - is launched with one call. What may change between steps lives at fixed places in memory: the
 batch is copied into place, and every real-valued knob is a tensor that is filled before the launch, so a slider keeps
 working. A knob that is not a real number (a choice, a count) shapes the graph itself: when it changes, the step is
-captured anew.
+captured anew. So does a real-valued knob that the model lists in ``baked_knobs``, because it decides in Python with it
+or because it is an optimizer's setting other than the learning rate.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
+from ..errors import LabError
 from ..knobs import Real
+from .history import pack
 
 WARM_UP = 3         # eager steps before a capture, so that optimizers have made their state and cuBLAS its workspaces
 
 
 class StepGraph:
-    """Runs the step of a run, captured where it can be."""
+    """Runs the step of a run on a CUDA device, captured after a few eager steps."""
 
     def __init__(self, run):
         self.run = run
@@ -33,8 +36,8 @@ class StepGraph:
         self.rest = [name for name in traits if name not in self.real]
         self.knobs = {name: torch.zeros((), device=run.device) for name in self.real}
 
-    def __call__(self, batch: tuple[Tensor, ...], knobs) -> dict[str, Tensor] | Tensor:
-        """One step: the terms of the loss by name, or, captured, as one tensor in the same order."""
+    def __call__(self, batch: tuple[Tensor, ...], knobs) -> dict[str, Tensor] | tuple[Tensor, tuple[str, ...]]:
+        """One step: the terms of the loss by name, or, captured, as one tensor and their names."""
         for name in self.real:
             self.knobs[name].fill_(getattr(knobs, name))
         values = {name: getattr(knobs, name) for name in self.rest}
@@ -46,26 +49,36 @@ class StepGraph:
             if self.eager_steps < WARM_UP:
                 self.eager_steps += 1
                 return self._eager(batch, static)
-            self._capture(batch, static)
+            self.graph = self._capture(batch, static)
         for place, tensor in zip(self.batch, batch):
             place.copy_(tensor)
         self.graph.replay()
-        return self.row
+        return self.row, self.names
 
     def _eager(self, batch, knobs):
         run = self.run
-        stream = torch.cuda.Stream()            # a side stream, as capture asks for
-        stream.wait_stream(torch.cuda.current_stream())
+        stream = torch.cuda.Stream(run.device)  # a side stream, as capture asks for
+        stream.wait_stream(torch.cuda.current_stream(run.device))
         with torch.cuda.stream(stream), run.autocast():
             terms = run.model.step(batch, knobs, run.rng, run.update)
-        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.current_stream(run.device).wait_stream(stream)
         return {name: value.detach() if isinstance(value, Tensor) else value for name, value in terms.items()}
 
-    def _capture(self, batch, knobs):
+    def _capture(self, batch, knobs) -> torch.cuda.CUDAGraph:
         run = self.run
         self.batch = tuple(tensor.clone() for tensor in batch)
-        self.graph = torch.cuda.CUDAGraph()
-        self.graph.register_generator_state(run.rng.generator)
-        with torch.cuda.graph(self.graph), run.autocast():
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(run.rng.generator)
+        # "thread_local": what other cells of a notebook do on the device meanwhile is none of the capture's business.
+        with (torch.cuda.device(run.device), torch.cuda.graph(graph, capture_error_mode="thread_local"),
+              run.autocast()):
             terms = run.model.step(self.batch, knobs, run.rng, run.update)
-            self.row = torch.stack([torch.as_tensor(v, device=run.device).detach().float() for v in terms.values()])
+            self.row, self.names = pack(terms, run.device), tuple(terms)
+        return graph
+
+
+def check_baked(name: str, value) -> None:
+    """Of an optimizer's settings only the learning rate may be a tensor; torch reads the others on the host."""
+    if any(isinstance(v, Tensor) for v in (value if isinstance(value, tuple) else (value,))):
+        raise LabError(f"The optimizer's setting {name!r} comes from a knob that a captured step holds as a tensor; "
+                       "list the knob in the model's baked_knobs.")

@@ -8,6 +8,7 @@ live in a process; starting another pauses the first.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import threading
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable
 
 from ..errors import LabError, check_number
 
+ENDLESS = 2**62
 IDLE_LIMIT = 15 * 60        # seconds without a touch after which a live run pauses itself: its tab may be closed
 _turn = threading.Lock()    # guards the hand-over between runs
 _training: Live | None = None
@@ -58,12 +60,14 @@ class Live:
         self.idle_limit = IDLE_LIMIT
         self.why_paused = ""
         self._thread: threading.Thread | None = None
+        self._limit = ENDLESS
         self._pause = threading.Event()
         self._touched = time.monotonic()
 
     @property
     def training(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        thread = self._thread
+        return thread is not None and thread.is_alive()
 
     def touch(self) -> None:
         """Somebody is here: put off the pause of an abandoned run."""
@@ -80,23 +84,22 @@ class Live:
         if not is_live():
             self._to_goal_in_foreground()
             return
-        self._go(self._train, "training")
+        self._go("training")
 
     def step_once(self) -> None:
         """Train for a single step in the background."""
         self.pause()
-        self._go(lambda: self._train(limit=1), "one step")
+        self._go("one step", limit=1)
 
     def pause(self, why: str = "") -> None:
         """End the background thread after the step it is in, and wait for that."""
+        if self.training:
+            self.why_paused = why
         self._pause.set()
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
-        self.why_paused = why
+        self._join()
 
     def wait(self) -> None:
-        """Block until the goal is reached. Starts the run if nobody has; an interrupt pauses it.
+        """Block until the goal is reached. Starts the run if it is not training; an interrupt pauses it.
 
         Raises:
             BaseException: whatever ended the training, raised here, where the user looks.
@@ -104,7 +107,7 @@ class Live:
         if not is_live():
             self._to_goal_in_foreground()
             return
-        self._start_if_untouched()
+        self._start_if_idle()
         try:
             while not self._arrived():
                 time.sleep(0.1)
@@ -117,7 +120,7 @@ class Live:
         if not is_live():
             self._to_goal_in_foreground()
             return
-        self._start_if_untouched()
+        self._start_if_idle()
         try:
             while not self._arrived():
                 await asyncio.sleep(0.1)
@@ -125,9 +128,9 @@ class Live:
             self.pause("interrupted")
             raise
 
-    def _start_if_untouched(self):
-        if not self.training and self.error is None and self.run.step < self.goal and not self.why_paused:
-            self._go(self._train, "training")
+    def _start_if_idle(self):
+        if not self.training and self.error is None and self.run.step < self.goal:
+            self._go("training")
 
     def _arrived(self) -> bool:
         self.touch()
@@ -141,40 +144,56 @@ class Live:
             for watch in self.watchers:
                 watch(self.run)
 
-    def _go(self, target, name: str) -> None:
+    def _go(self, name: str, limit: int = ENDLESS) -> None:
+        """Start a thread, as soon as no other one trains."""
         global _training
-        with _turn:
-            if self.training:
-                return
-            if _training is not None and _training is not self:
-                _training.pause("another run was started")
-            _training = self
-            self.error, self.why_paused = None, ""
-            self._pause.clear()
-            self.touch()
-            self._thread = threading.Thread(target=self._guarded, args=(target, _cell()), daemon=True,
-                                            name=f"dgmlab {name}")
-            self._thread.start()
+        while True:
+            with _turn:
+                if self.training and self._limit == limit and not self._pause.is_set():
+                    return                                          # it was started twice
+                other = _training
+                if other is None or not other.training or other._thread is threading.current_thread():
+                    if other is not None:                           # one of its watchers has called: it ends after that
+                        other._pause.set()
+                    _training, self._limit, self._pause = self, limit, threading.Event()
+                    self.error, self.why_paused = None, ""
+                    self.touch()
+                    self._thread = threading.Thread(target=self._guarded, args=(limit, self._pause, _cell()),
+                                                    daemon=True, name=f"dgmlab {name}")
+                    self._thread.start()
+                    return
+            # Outside of the lock: the thread that is to end may itself be about to start a run.
+            other.pause("" if other is self else "another run was started")
 
-    def _guarded(self, target, cell):
+    def _join(self):
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _guarded(self, limit: int, pause: threading.Event, cell) -> None:
         _speak_for(cell)
         try:
-            target()
+            self._tell()
+            self._train(limit, pause)
         except BaseException as error:          # shown in the panel, raised by wait()
             self.error = error
         finally:
-            self._thread = None
-            for tell in self.on_state:
-                tell()
+            if self._thread is threading.current_thread():
+                self._thread = None
+            try:
+                self._tell()
+            except Exception as error:
+                self.error = self.error or error
 
-    def _train(self, limit: int = 2**62):
-        run, watchers = self.run, self.watchers
+    def _tell(self):
         for tell in self.on_state:
             tell()
-        for _ in run.steps(limit):
-            for watch in watchers:
-                watch(run)
-            if self._pause.is_set():
+
+    def _train(self, limit, pause):
+        for _ in self.run.steps(limit):
+            for watch in self.watchers:
+                watch(self.run)
+            if pause.is_set():
                 return
             if time.monotonic() - self._touched > self.idle_limit:
                 self.why_paused = f"nobody touched it for {self.idle_limit / 60:.0f} minutes"
@@ -185,6 +204,14 @@ def pause_all(why: str = "") -> None:
     """Pause whichever run trains live in this process."""
     if _training is not None:
         _training.pause(why)
+
+
+@atexit.register
+def _end() -> None:
+    """Torch must not compute while the interpreter shuts down."""
+    if _training is not None:
+        _training.on_state, _training.watchers = [], []
+        _training.pause()
 
 
 def _cell():

@@ -14,7 +14,6 @@ replayed to the same numbers.
 from __future__ import annotations
 
 import json
-import math
 import platform
 import signal
 import threading
@@ -24,17 +23,20 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..errors import LabError, check_number
+from ..errors import LabError, check_choice, check_number
 from ..knobs import Knobs, Real, Whole
 from ..models.recipe import Recipe
 from ..rng import Rng
 from . import checkpoint, devices
 from .batches import TensorBatches
 from .dropout import adopt_dropout
+from .graphs import StepGraph, check_baked
 from .history import History
 from .live import Live
 
+JOURNAL = "knobs.jsonl"
 GUARD_EVERY = 50        # steps between two copies of the state kept in memory, to fall back on
 
 
@@ -96,12 +98,11 @@ class Run:
         self.device = self.group.device if self.group else devices.choose_device(device)
         shard, shards = (self.group.rank, self.group.number) if self.group else (0, 1)
         self.seed, self.spec = int(seed), spec
-        self.model = _build(build, seed).to(self.device)
+        self.model = _build(build, self.seed, self.device).to(self.device)
         self.knobs: Knobs = self.model.Knobs(**(knobs or {}))
         self._numeric = [name for name, trait in self.knobs.traits().items() if isinstance(trait, Real | Whole)]
-        self._settings: dict[str, float] = {}
-        self.rng = Rng(seed, self.device, shard=shard, shards=shards)
-        self._order = Rng(seed + 1)
+        self.rng = Rng(self.seed, self.device, shard=shard, shards=shards)
+        self._order = Rng(self.seed + 1)
         adopt_dropout(self.model, self.rng)
 
         self.batches = batches if hasattr(batches, "next") else TensorBatches(batches, batch_size)
@@ -115,9 +116,11 @@ class Run:
         self.precision = devices.choose_precision(self.device, self.parameters, precision)
         self.threads = devices.choose_threads(self.parameters, getattr(self.batches, "batch_size", 1), threads)
         self._graph = None
+        check_choice("The choice of a CUDA graph", graph, (True, False, "auto"))
+        if graph is True and (self.device.type != "cuda" or self.group):
+            raise LabError("A step can be captured as a CUDA graph only by a single process on a CUDA device; leave "
+                           "graph='auto'.")
         if graph is True or (graph == "auto" and self.device.type == "cuda" and not self.group):
-            from .graphs import StepGraph
-
             self._graph = StepGraph(self)
         fast = {"fused": True} if self.device.type in ("cpu", "cuda", "mps") else {}
         fast |= {"capturable": True} if self._graph else {}
@@ -130,7 +133,8 @@ class Run:
         self.folder = Path(folder) if folder is not None else None
         self.every, self.keep = int(every), int(keep)
         self.notes: list[str] = []          # sentences about what happened on the way, for the user
-        self._journalled: list[dict] = []
+        self._own: set[Path] = set()        # folders that hold this run and no other
+        self._journalled = 0                # how many entries of the knobs' log are in the journal
         self._interrupted = self._stepping = False
         self._good = [self._remember()]
         self.live = Live(self)
@@ -148,61 +152,81 @@ class Run:
         check_number("The number of steps", number, 0, whole=True)
         with self._own_threads(), self._interrupts_between_steps():
             for _ in range(int(number)):
-                yield self.advance()
+                with self.lock:
+                    # Numbers that have decayed below 1e-38 (unused codes, dead units) would slow every product.
+                    torch.set_flush_denormal(True)
+                    self._stepping, self._interrupted = True, False
+                    try:
+                        tick = self._advance()
+                    finally:
+                        self._stepping = False
+                if self._interrupted:
+                    raise KeyboardInterrupt
+                yield tick
 
     def advance(self) -> Tick:
         """Train for one step."""
-        with self.lock:
-            if self.step == 0 and self.folder:
-                self._claim_folder()
-            self._stepping = True
-            try:
-                row = self._one_step()
-            finally:
-                self._stepping = False
-            self.history.note(self._settings)
-            self.history.append(row) if isinstance(row, dict) else self.history.append_packed(row)
-            self.step += 1
-            self._guard()
-            if self.folder:
-                if len(self.knobs.log) != len(self._journalled):
-                    self._write_journal()
-                if self.step % self.every == 0:
-                    self.save()
-            tick = Tick(self.step, self.history)
-        if self._interrupted:
-            self._interrupted = False
-            raise KeyboardInterrupt
-        return tick
+        return next(self.steps(1))
 
-    def _one_step(self):
+    def _advance(self) -> Tick:
+        if self.folder and self.folder not in self._own:
+            self.save()                 # so that a kill before the next checkpoint can be resumed as well
         knobs = self.knobs.at(self.step)
-        self._settings = {name: getattr(knobs, name) for name in self._numeric}
+        if self.folder and len(self.knobs.log) != self._journalled:
+            self._write_journal()
+        row = self._first_step(knobs) if self.step == 0 else self._one_step(knobs)
+        self.history.note({name: getattr(knobs, name) for name in self._numeric})
+        self.history.append(row) if isinstance(row, dict) else self.history.append_packed(*row)
+        self.step += 1
+        self._guard()
+        if self.folder and self.step % self.every == 0:
+            self.save()
+        return Tick(self.step, self.history)
+
+    def _one_step(self, knobs):
         batch = self.batches.next(self._order, self.rng)
         if self._graph:
             return self._graph(batch, knobs)
-        foreign = torch.get_rng_state() if self.step == 0 else None
         with self.autocast():
             terms = self.model.step(batch, knobs, self.rng, self.update)
-        if foreign is not None and not torch.equal(foreign, torch.get_rng_state()):
-            raise LabError(f"{type(self.model).__name__} draws from torch's global generator, so the run could not be "
-                           "resumed or replayed; let it draw from the rng that step() and loss() are given.")
         return self.group.mean_of(terms) if self.group else terms
+
+    def _first_step(self, knobs):
+        """The first step, watched for random numbers that are not the run's own."""
+        before = _global_generator(self.device)
+        with _SeesDraws() as draws:
+            row = self._one_step(knobs)
+        # Another thread may have drawn meanwhile, hence both signs.
+        if draws.seen and not torch.equal(before, _global_generator(self.device)):
+            self._recall(self._good[0])
+            raise LabError(f"{type(self.model).__name__} draws from torch's global generator ({draws.seen}), so the "
+                           "run could not be resumed or replayed; let it draw from the rng that step() and loss() are "
+                           "given, and use nn.Dropout rather than other kinds of dropout.")
+        return row
 
     def update(self, player: str, loss: Tensor, *, clip: float | None = None, **settings) -> None:
         """One descent of one player's parameters on ``loss``; the model's step calls it.
 
         ``settings`` go into the optimizer (lr, eps, betas ...); ``clip`` bounds the gradient's norm.
         """
+        if player not in self.players:
+            check_choice("The player", player, self.players)
         optimizer, parameters = self.optimizers[player], self.players[player]
         optimizer.zero_grad(set_to_none=self._graph is None)
         loss.backward(inputs=parameters if len(self.players) > 1 else None)
         if self.group:
             self.group.average_gradients(parameters)
-        if clip is not None:
-            nn.utils.clip_grad_norm_(parameters, clip)
+        if clip is not None:                # torch's clip_grad_norm_, but clip may be a tensor
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            norm = nn.utils.get_total_norm(gradients)
+            torch._foreach_mul_(gradients, (clip / (norm + 1e-6)).clamp(max=1.0))
         for group in optimizer.param_groups:
             for name, value in settings.items():
+                if name not in group:
+                    raise LabError(f"The optimizer {type(optimizer).__name__} has no setting {name!r}; it has "
+                                   f"{', '.join(key for key in group if key != 'params')}.")
+                if self._graph and name != "lr":
+                    check_baked(name, value)
                 if group[name] is not value:
                     group[name] = value
         optimizer.step()
@@ -211,7 +235,9 @@ class Run:
         """The precision of the run's forward passes."""
         if self.precision is torch.float32:
             return nullcontext()
-        return torch.autocast(self.device.type, self.precision)
+        # Without the cache of converted weights: it would outlive an update, and a second player of the same step
+        # would be trained against the first one's old weights.
+        return torch.autocast(self.device.type, self.precision, cache_enabled=False)
 
     # -- in the background, for notebooks ------------------------------------------------------------------------
 
@@ -237,34 +263,42 @@ class Run:
         """Back to step 0: initial weights, first batch, knobs as they were made."""
         with self.lock:
             self._recall(self._good[0])
-            self._good = self._good[:1]
             self.knobs.reset()
             self.notes.clear()
-            if self.folder:
+            if self.folder in self._own:
                 self.clear_folder()
 
     def _guard(self):
-        """Keep copies of good states; on a non-finite loss go back to one and say which term blew up."""
-        on_cpu = self.device.type == "cpu"
-        if on_cpu and not math.isfinite(sum(self.history.row(self.step - 1).values())):
-            self._fall_back()
-        if self.step % GUARD_EVERY == 0:
-            if not on_cpu and self.history.first_bad(self._good[-1]["meta"]["step"]):
-                self._fall_back()
+        """Keep copies of good states; on a non-finite loss or parameter go back to one and say what blew up."""
+        bad = self.history.first_bad()          # on an accelerator, among the rows that have been fetched
+        due = self.step % GUARD_EVERY == 0
+        if not bad and (due or self.folder and self.step % self.every == 0):
+            self.history.fetch()
+            bad = self.history.first_bad() or self._broken_parameters()
+        if bad:
+            self._fall_back(*bad)
+        if due:
             self._good = [self._good[0], *self._good[1:][-1:], self._remember()]
 
-    def _fall_back(self):
-        row, names = self.history.first_bad(self._good[-1]["meta"]["step"])
+    def _broken_parameters(self) -> tuple[int, list[str]] | None:
+        """A finite loss may still have had an infinite gradient; the next loss would show it."""
+        names, parameters = zip(*self.model.named_parameters())
+        with torch.no_grad():
+            finite = torch.stack([torch.isfinite(p).all() for p in parameters]).tolist()
+        return None if all(finite) else (self.step - 1, [name for name, good in zip(names, finite) if not good][:2])
+
+    def _fall_back(self, row: int, names: list[str]):
         values = self.history.row(row)
-        what = " and ".join(f"{name!r} is {values[name]}" for name in names)
+        what = " and ".join(f"{name!r} is {values[name]}" if name in values else f"{name!r} is no longer finite"
+                            for name in names)
+        broken = "The loss" if names[0] in values else "A parameter"
         # Not the newest copy: the damage may have been done just before it was taken.
         good = self._good[-2] if len(self._good) > 1 else self._good[-1]
-        with self.knobs._lock:
-            moved = self.knobs.values()
+        settings = ", ".join(f"{name} {self.history.column(name)[row]:g}" for name in self._numeric)
         self._recall(good)
-        settings = ", ".join(f"{name} {value:g}" for name, value in moved.items() if isinstance(value, float))
-        sentence = (f"The loss stopped being a number at step {row + 1:,}: {what} (with {settings}). The run is back at "
-                    f"step {self.step:,}, its last good state; lower the learning rate or undo the last change, "
+        self.knobs.forget_plans()               # or a replay would make the fatal change again
+        sentence = (f"{broken} stopped being a number at step {row + 1:,}: {what} (with {settings}). The run is back "
+                    f"at step {self.step:,}, its last good state; lower the learning rate or undo the last change, "
                     "then go on.")
         self.notes.append(sentence)
         raise NonFinite(sentence)
@@ -274,9 +308,16 @@ class Run:
         return {"tensors": {name: t.detach().clone() for name, t in tensors.items()}, "meta": meta}
 
     def _recall(self, good: dict):
+        """Go back to a copy in memory; what the folder holds of later steps never happened."""
         self.history.truncate(good["meta"]["step"])
         self.restore(good["tensors"], good["meta"])
-        self._good = [g for g in self._good if g["meta"]["step"] <= self.step]
+        # It has proved to be good for a while, so it is also what the next fall goes back to.
+        self._good = self._good[:1] if good is self._good[0] else [self._good[0], good, good]
+        if self.folder in self._own and self._writes:
+            for path in checkpoint.found(self.folder):
+                if checkpoint.step_of(path) > self.step:
+                    path.unlink(missing_ok=True)
+            self._rewrite_journal(self.folder, self.knobs.log)
 
     # -- saving --------------------------------------------------------------------------------------------------
 
@@ -294,6 +335,7 @@ class Run:
         tensors |= {f"batches.{name}": tensor for name, tensor in batch_tensors.items()}
         tensors |= {"rng.noise": self.rng.state(), "rng.order": self._order.state()}
         meta = {"step": self.step, "seed": self.seed, "threads": self.threads.number, "spec": self.spec,
+                "device": self.device.type,
                 "knobs": self.knobs.state(), "batches": batch_meta, "optimizers": groups,
                 "versions": versions()}
         if history:
@@ -316,21 +358,34 @@ class Run:
         self._order.restore(tensors["rng.order"])
         self.knobs.restore(meta["knobs"])
         self.step = meta["step"]
-        self.threads = devices.Threads(meta["threads"], "as it was when the run was saved")
+        if meta["threads"] != self.threads.number:
+            self.threads = devices.Threads(meta["threads"], "as it was when the run was saved")
         if "history" in meta:
             self.history.restore(tensors, meta["history"])
-            self._good = [self._good[0], self._remember()]
+            now = self._remember()
+            self._good = [self._good[0], now, now]
 
     def save(self, folder: str | Path | None = None) -> Path:
-        """Write a checkpoint now; returns its path."""
+        """Write a checkpoint now; returns its path.
+
+        Raises:
+            LabError: the folder cannot be written to, or holds another run.
+        """
         folder = Path(folder) if folder is not None else self.folder
         if folder is None:
             raise LabError("This run has no folder to save to; give one, as in run.save('my_run').")
-        path = checkpoint.path_for(folder, self.step)
         with self.lock:
-            if not self.group or self.group.rank == 0:
+            path = checkpoint.path_for(folder, self.step)
+            if self._writes:
+                if folder not in self._own:
+                    if checkpoint.found(folder):
+                        raise LabError(f"{folder} already holds a run; call run.resume() to go on with it, or choose "
+                                       "another folder.")
+                    checkpoint.sweep(folder)
+                    self._rewrite_journal(folder, self.knobs.log)
                 checkpoint.write(path, *self.state())
-                checkpoint.prune(folder, self.keep)
+                checkpoint.prune(folder, self.keep, self.step)
+            self._own.add(folder)
         return path
 
     def resume(self, folder: str | Path | None = None) -> bool:
@@ -343,59 +398,77 @@ class Run:
         if folder is None:
             raise LabError("This run has no folder to resume from; give one, as in run.resume('my_run').")
         best = checkpoint.newest(folder)
-        journal = self._read_journal(folder)
-        if best is None and not journal:
+        if best is None:
             return False
+        path, tensors, meta, refused = best
+        self._check_same_run(path, tensors, meta)
         with self.lock:
-            if best:
-                path, tensors, meta, refused = best
-                self.notes += refused
-                self._check_same_run(path, tensors, meta)
-                self.restore(tensors, meta)
-            self._journalled = journal
-            self.knobs.replay([event for event in journal if event not in self.knobs.log])
+            self.notes += refused
+            self.restore(tensors, meta)
+            later = [event for event in self._read_journal(folder) if event["step"] >= self.step]
+            self.knobs.replay(later)
+            self._own.add(folder)
+            if folder == self.folder and self._writes:
+                checkpoint.sweep(folder)
+                self._rewrite_journal(folder, self.knobs.log, later)
         return True
 
     def clear_folder(self) -> None:
         """Delete the run's checkpoints."""
-        for path in checkpoint.found(self.folder):
-            path.unlink()
-        (self.folder / "knobs.jsonl").unlink(missing_ok=True)
-        self._journalled = []
+        if self._writes:
+            for path in checkpoint.found(self.folder):
+                path.unlink(missing_ok=True)
+            (self.folder / JOURNAL).unlink(missing_ok=True)
+        self._own.discard(self.folder)
+        self._journalled = 0
+
+    @property
+    def _writes(self) -> bool:
+        """Of several processes, only one writes files."""
+        return not self.group or self.group.rank == 0
 
     def _check_same_run(self, path, tensors, meta):
         mine = {name: tuple(t.shape) for name, t in self.model.state_dict().items()}
         theirs = {name: tuple(t.shape) for name, t in _picker(tensors)("model.").items()}
-        if mine != theirs:
+        same_handles = (set(meta["optimizers"]), set(meta["knobs"]["values"])) == (
+            set(self.optimizers), set(self.knobs.values()))
+        if mine != theirs or not same_handles:
             raise LabError(f"{path} holds another model than this run's; build the run with the same sizes, or choose "
                            "another folder.")
         if meta["seed"] != self.seed:
-            raise LabError(f"{path} was made with seed {meta['seed']}, this run has seed {self.seed}; use the same seed "
-                           "to resume it.")
+            raise LabError(f"{path} was made with seed {meta['seed']}, this run has seed {self.seed}; use the same "
+                           "seed to resume it.")
+        if meta["device"] != self.device.type:
+            raise LabError(f"{path} was made on {meta['device']!r}, whose random numbers {self.device.type!r} cannot "
+                           f"continue; build the run with device={meta['device']!r} to resume it.")
 
-    def _claim_folder(self):
-        if checkpoint.found(self.folder):
-            raise LabError(f"{self.folder} already holds a run; call run.resume() to go on with it, or choose another "
-                           "folder.")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not self._journalled:
-            (self.folder / "knobs.jsonl").unlink(missing_ok=True)
+    # The journal holds the changes of knobs, so that a kill between two checkpoints does not lose them.
 
     def _write_journal(self):
-        """Append the newest changes of knobs, so that a kill between two checkpoints does not lose them."""
-        new = [event for event in self.knobs.log if event not in self._journalled]
-        if new and (not self.group or self.group.rank == 0):
-            with open(self.folder / "knobs.jsonl", "a", encoding="utf-8") as file:
+        new = self.knobs.log[self._journalled:]
+        if self._writes:
+            with _writing(self.folder), open(self.folder / JOURNAL, "a", encoding="utf-8") as file:
                 file.writelines(json.dumps(event) + "\n" for event in new)
-        self._journalled += new
+        self._journalled += len(new)
 
-    @staticmethod
-    def _read_journal(folder) -> list[dict]:
-        path = Path(folder) / "knobs.jsonl"
-        if not path.exists():
-            return []
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]          # a line without its end was cut off
-        return sorted((json.loads(line) for line in lines), key=lambda event: event["step"])
+    def _rewrite_journal(self, folder: Path, *logs: list[dict]):
+        text = "".join(json.dumps(event) + "\n" for log in logs for event in log)
+        with _writing(folder):
+            checkpoint.write_atomically(folder / JOURNAL, text.encode())
+        if folder == self.folder:
+            self._journalled = len(self.knobs.log)
+
+    def _read_journal(self, folder) -> list[dict]:
+        path = Path(folder) / JOURNAL
+        events: dict[tuple, dict] = {}
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if path.exists() else []
+        for number, line in enumerate(lines, 1):            # a last line without its end was cut off by a kill
+            try:
+                event = json.loads(line)
+                events[event["step"], event["knob"]] = event        # of a resumed run, the later entry counts
+            except (json.JSONDecodeError, KeyError, TypeError):
+                self.notes.append(f"{path} is damaged at line {number}; the change of a knob noted there is lost.")
+        return sorted(events.values(), key=lambda event: event["step"])
 
     # -- inside --------------------------------------------------------------------------------------------------
 
@@ -404,32 +477,56 @@ class Run:
         before = torch.get_num_threads()
         if self.device.type == "cpu" and before != self.threads.number:
             torch.set_num_threads(self.threads.number)
-        # Numbers that have decayed below 1e-38 (unused codes, dead units) would slow every product many times over.
-        torch.set_flush_denormal(True)
         try:
             yield
         finally:
+            torch.set_flush_denormal(False)
             if torch.get_num_threads() != before:
                 torch.set_num_threads(before)
 
     @contextmanager
     def _interrupts_between_steps(self):
-        if threading.current_thread() is not threading.main_thread():
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or not callable(before):
             yield
             return
-        before = signal.getsignal(signal.SIGINT)
 
         def on_interrupt(number, frame):
             if self._stepping:
                 self._interrupted = True
-            elif callable(before):
+            else:
                 before(number, frame)
 
         signal.signal(signal.SIGINT, on_interrupt)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            if threading.current_thread() is threading.main_thread():       # a forgotten generator may end anywhere
+                signal.signal(signal.SIGINT, before)
+
+
+class _SeesDraws(TorchDispatchMode):
+    """Notes the first operation of this thread that draws random numbers from a global generator."""
+
+    seen = ""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if torch.Tag.nondeterministic_seeded in func.tags and not (kwargs or {}).get("generator"):
+            self.seen = self.seen or str(func).removesuffix(".default")
+        return func(*args, **(kwargs or {}))
+
+
+def _global_generator(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+@contextmanager
+def _writing(folder: Path):
+    try:
+        yield
+    except OSError as error:
+        raise LabError(f"The folder {folder} could not be written to ({error.strerror}); "
+                       "free some space or choose another folder.") from error
 
 
 def versions() -> dict[str, str]:
@@ -440,11 +537,11 @@ def versions() -> dict[str, str]:
             "machine": f"{platform.system()} {platform.machine()}"}
 
 
-def _build(build, seed: int) -> Recipe:
+def _build(build, seed: int, device: torch.device) -> Recipe:
     if isinstance(build, nn.Module):
         model = build
     else:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             model = build()
     if not isinstance(model, Recipe):
@@ -467,8 +564,8 @@ def _restore_optimizer(optimizer, slots, groups):
                 group[name].fill_(value)
             else:
                 group[name] = tuple(value) if isinstance(group[name], tuple) else value
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for index, parameter in enumerate(parameters):
+    parameters = [(p, group) for group in optimizer.param_groups for p in group["params"]]
+    for index, (parameter, group) in enumerate(parameters):
         if index not in slots:
             if parameter in optimizer.state:            # going back to before the first step
                 for value in optimizer.state[parameter].values():
@@ -478,5 +575,7 @@ def _restore_optimizer(optimizer, slots, groups):
         for slot, value in slots[index].items():
             if slot in state:
                 state[slot].copy_(value)
+            elif slot == "step" and not (group.get("fused") or group.get("capturable")):
+                state[slot] = value                         # torch counts on the CPU then
             else:
                 state[slot] = value.to(parameter.device)
