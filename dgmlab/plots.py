@@ -38,11 +38,13 @@ def class_colour(k: int) -> str:
     return CLASSES[k % len(CLASSES)]
 
 
-def short(value: float) -> str:
-    """A number in a few characters: 21.6, 0.034, 1,240."""
+def short(value: float, *, steady: bool = False) -> str:
+    """A number in a few characters: 21.6, 0.034, 1,240; ``steady`` keeps three digits, for numbers that change."""
     if not np.isfinite(value):
         return "not finite"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 1e-3 else f"{value:.1g}"
+    digits = "#.3g" if steady else ".3g"
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:{digits}}" if abs(value) >= 1e-3 else f"{value:.1g}"
+    return text.replace("-", "−") if "e" not in text else text
 
 
 # -- figures -----------------------------------------------------------------------------------------------------------

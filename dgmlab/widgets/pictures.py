@@ -910,7 +910,10 @@ def robust_range(curves: Sequence[np.ndarray], points: int) -> tuple[float, floa
 def steady_range(extent: tuple[float, float], old: tuple[float, float] | None, room: float) -> tuple[float, float]:
     """Round limits around `extent` with some `room` above, and the `old` ones as long as they still fit well."""
     low, high = extent
-    span = (high - low) or abs(high) or 1.0
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        half = abs(high) / 2 or 0.5
+        low, high = low - half, high + half
+    span = high - low
     if old and old[0] <= low and high + 0.5 * room * span <= old[1] and span >= 0.5 * (old[1] - old[0]):
         return old
     step = nice_above(span / 8)
