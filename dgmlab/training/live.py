@@ -20,6 +20,7 @@ ENDLESS = 2**62
 IDLE_LIMIT = 15 * 60        # seconds without a touch after which a live run pauses itself: its tab may be closed
 _turn = threading.Lock()    # guards the hand-over between runs
 _training: Live | None = None
+_watched = False
 
 
 def is_live() -> bool:
@@ -33,13 +34,17 @@ def is_live() -> bool:
         if setting not in ("0", "1"):
             raise LabError(f"DGMLAB_LIVE is {setting!r}, but it must be 0 (batch) or 1 (live).")
         return setting == "1"
+    global _watched
     try:
         from IPython import get_ipython
 
         request = get_ipython().kernel.get_parent()
     except (ImportError, AttributeError):
         return False
-    return bool(request.get("content", {}).get("allow_stdin", False))
+    # A button's callback is not the request of a cell; what the last cell said still holds then.
+    if request.get("header", {}).get("msg_type") == "execute_request":
+        _watched = bool(request["content"].get("allow_stdin", False))
+    return _watched
 
 
 class Live:

@@ -71,10 +71,12 @@ class Panel:
                             self._save)}
         self.status = widgets.HTML(layout={"margin": "0 0 0 12px"})
         self.controls = [KnobControl(run.knobs, name, run.live.touch, schedules.get(name)) for name in knobs]
-        self.images = {key: widgets.Image(format="jpeg", width=picture.size[0], height=picture.size[1],
-                                          layout={"width": f"{picture.size[0]}px", "height": f"{picture.size[1]}px"})
+        # Side by side at their own size where the page is wide enough, smaller where it is not.
+        self.images = {key: widgets.Image(format="jpeg", layout={
+                           "flex": f"{picture.size[0]} 1 0", "min_width": "0", "max_width": f"{picture.size[0]}px",
+                           "height": "auto", "object_fit": "contain"})
                        for key, picture in self.pictures.items()}
-        lines = [widgets.HBox([self.images[key] for key in row], layout={"flex_flow": "row wrap"})
+        lines = [widgets.HBox([self.images[key] for key in row], layout={"align_items": "flex-start"})
                  for row in self.rows]
         self.widget = widgets.VBox([
             widgets.HBox([*self.buttons.values(), self.status], layout={"align_items": "center"}),

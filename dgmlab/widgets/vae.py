@@ -11,7 +11,7 @@ from ..rng import Rng
 from ..training import Run
 from .controls import kl_schedules
 from .panel import Panel
-from .pictures import MAPS, Bars, Curves, ImageRows, LatentMap, Trace
+from .pictures import Bars, Curves, ImageRows, LatentMap, Trace
 
 POINTS = 1000           # images on the latent map
 SHOWN = 10              # images in a row
@@ -36,7 +36,7 @@ def vae_panel(run: Run, *, steps: int = 2000, map: str | None = None, name: str 
         x, y = torch.cat([x, data.train.x])[:POINTS], torch.cat([y, data.train.y])[:POINTS]
     x, y = x[:POINTS].to(run.device), y[:POINTS]
     one_each = torch.stack([x[y == k][0] for k in y.unique()[:SHOWN]])
-    noise = Rng(0).normal((4 * SHOWN, model.latent)).to(run.device)         # the same codes at every refresh
+    noise = Rng(0).normal((6 * SHOWN, model.latent)).to(run.device)         # the same codes at every refresh
     knob = run.knobs.traits()["beta"]
 
     def curves(run):
@@ -71,9 +71,10 @@ def vae_panel(run: Run, *, steps: int = 2000, map: str | None = None, name: str 
                             title="The KL weight, as it was moved (saved with the session)", knob="β", size=(780, 170),
                             every=0.4)}]
 
-    mode = widgets.ToggleButtons(options=list(MAPS), value=latent_map.mode, description="latent map",
-                                 tooltips=["the first two latent dimensions", "the two directions of largest variance",
-                                           "neighbours stay neighbours"], style={"button_width": "70px"})
+    mode = widgets.Dropdown(options=[("plane: the first two latents", "plane"), ("PCA: the widest two directions", "PCA"),
+                                     ("t-SNE: neighbours stay neighbours", "t-SNE")],
+                            value=latent_map.mode, description="latent map", tooltip="How the codes are laid out",
+                            style={"description_width": "150px"}, layout={"width": "460px"})
     thumbnails = widgets.Checkbox(value=False, description="show the images", indent=False, layout={"width": "150px"})
     refit = widgets.Button(description="t-SNE from scratch", tooltip="A full fit: the picture moves while it settles",
                            layout={"width": "150px"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -45,9 +46,11 @@ class Server:
         environment |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "IPYTHONDIR": str(folder / "ipython"),
                         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--port={self.port}", "--ServerApp.port_retries=0",
+            [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--port={self.port}",
+             "--ServerApp.port_retries=0",
              "--IdentityProvider.token=", "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True",
-             "--LabApp.expose_app_in_browser=True", "--ServerApp.allow_root=True", "--ServerApp.ip=127.0.0.1",
+             "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
+             "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate", "--ServerApp.allow_root=True", "--ServerApp.ip=127.0.0.1",
              f"--ServerApp.root_dir={self.labs}", "--LabServerApp.extension_manager=readonly"],
             env=environment, stdout=open(folder / "jupyter.log", "wb"), stderr=subprocess.STDOUT)
         self.url = f"http://127.0.0.1:{self.port}"
@@ -99,6 +102,7 @@ class Notebook:
 
     def __init__(self, browser, server: Server, name: str):
         self.server, self.name = server, name
+        self.clients = {}
         self.page = browser.new_page(viewport={"width": 1500, "height": 1000})
         self.page.goto(f"{server.url}/lab/tree/{name}?reset")
         self.page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell", timeout=60_000)
@@ -133,17 +137,17 @@ class Notebook:
         from jupyter_client import BlockingKernelClient
 
         kernel = self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.id")
-        client = BlockingKernelClient(connection_file=str(self.server.runtime / f"kernel-{kernel}.json"))
-        client.load_connection_file()
-        client.start_channels()
-        try:
-            reply = client.execute("", user_expressions={"x": f"__import__('json').dumps({expression})"}, reply=True,
-                                   timeout=timeout, store_history=False, silent=True)
-            answer = reply["content"]["user_expressions"]["x"]
-            assert answer["status"] == "ok", answer
-            return json.loads(eval(answer["data"]["text/plain"]))
-        finally:
-            client.stop_channels()
+        if kernel not in self.clients:
+            client = BlockingKernelClient(connection_file=str(self.server.runtime / f"kernel-{kernel}.json"))
+            client.load_connection_file()
+            client.start_channels(hb=False)
+            self.clients[kernel] = client
+        reply = self.clients[kernel].execute(
+            "", user_expressions={"x": f"__import__('json').dumps({expression})"}, reply=True, timeout=timeout,
+            store_history=False, silent=True)
+        answer = reply["content"]["user_expressions"]["x"]
+        assert answer["status"] == "ok", answer
+        return json.loads(ast.literal_eval(answer["data"]["text/plain"]))
 
     def screenshot(self, name: str) -> Path:
         ARTEFACTS.mkdir(exist_ok=True)
@@ -152,6 +156,8 @@ class Notebook:
         return path
 
     def close(self):
+        for client in self.clients.values():
+            client.stop_channels()
         self.page.close()
 
 

@@ -78,7 +78,8 @@ def test_drag_the_kl_weight_while_it_trains(open_notebook):
         panel.page.mouse.move(x + 8 * i, y)
         time.sleep(0.02)
     panel.page.mouse.up()
-    moved = until(lambda: [e for e in notebook.ask("run.knobs.log") if e["knob"] == "beta"], "the slider reaches the run")
+    moved = until(lambda: [event for event in notebook.ask("run.knobs.log") if event["knob"] == "beta"],
+                  "the slider reaches the run")
     at = panel.step()
     until(lambda: panel.step() > at + 500, "it goes on training")
     beta = notebook.ask("run.knobs.beta")
@@ -114,8 +115,9 @@ def test_other_cells_run_and_running_again_leaves_no_thread(open_notebook):
     notebook = panel.notebook
     panel.press("Start")
     until(lambda: panel.step() > 100, "it trains")
-    notebook.page.evaluate("""async () => { const session = window.jupyterapp.shell.currentWidget.sessionContext.session;
-        await session.kernel.requestExecute({code: 'old_run = run; answer = 6 * 7'}).done; }""")
+    notebook.page.evaluate("""async () => {
+        const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+        await kernel.requestExecute({code: 'old_run = run; answer = 6 * 7'}).done; }""")
     assert notebook.ask("answer") == 42
     at = panel.step()
     until(lambda: panel.step() > at, "it still trains after another cell has run")
