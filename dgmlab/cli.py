@@ -110,7 +110,7 @@ def jupyterlab(lab: str | None, port: int | None, *, browser: bool) -> tuple[lis
 
     command = [
         sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={notebooks.labs_folder()}",
-        # No question about news, no look for updates, no list of extensions: nothing here needs the network.
+        # No news, no look for updates, no list of extensions: nothing here needs the network.
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
@@ -130,8 +130,10 @@ def jupyterlab(lab: str | None, port: int | None, *, browser: bool) -> tuple[lis
         command.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:            # as in a container
         command.append("--allow-root")
+    # Our defaults for the page's own settings (no question about news); whatever a user has set there still counts.
+    config = [str(Path(__file__).parent / "jupyter"), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
     # This environment's kernel comes before one that another environment has registered for the user.
-    return command, {**os.environ, "JUPYTER_PREFER_ENV_PATH": "1"}
+    return command, {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(config), "JUPYTER_PREFER_ENV_PATH": "1"}
 
 
 def start(command: list[str], environment: dict[str, str]) -> None:

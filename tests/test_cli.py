@@ -381,11 +381,14 @@ def test_lab_serves_the_labs(labs, tmp_path):
                 page = urllib.request.urlopen(f"http://127.0.0.1:{port}/lab?token=secret", timeout=5).read().decode()
             except OSError:
                 time.sleep(0.2)
+        notices = json.load(urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/lab/api/settings/@jupyterlab/apputils-extension:notification?token=secret"))
         files = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/contents?token=secret", timeout=5))
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(20)
     assert re.search(r'"news":\s*\{"disabled":\s*true\}', page)
+    assert notices["schema"]["properties"]["fetchNews"]["default"] == "false"       # the page does not even ask
     assert "03_vae.ipynb" in [each["name"] for each in files["content"]]
 
 
