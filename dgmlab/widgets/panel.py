@@ -24,6 +24,7 @@ from ..training.session import save_session
 from .controls import KnobControl
 from .painter import shared_painter
 from .pictures import Picture, still
+from .recovery import Shelf
 
 REFRESH = 0.15          # seconds between two screen updates at best
 SHARE = 0.1             # of the training time, at most, goes into collecting what is drawn
@@ -56,6 +57,7 @@ class Panel:
         self._speed = 0.0
         self._said = ""
         if is_live():
+            self.shelf = Shelf(run, name)
             self._build(knobs, schedules or {}, list(view))
 
     # -- what it looks like --------------------------------------------------------------------------------------
@@ -69,6 +71,10 @@ class Panel:
             "reset": _button("Reset", "undo", "Back to step 0, with the initial weights and knobs", self._reset),
             "save": _button("Save", "save", "Write the session: what was moved at which step, and the numbers",
                             self._save)}
+        if self.shelf.last:
+            self.buttons["recover"] = _button(
+                f"Go on from {self.shelf.last[1]:,}", "history", "Go on with your last session of this experiment, which "
+                f"was at step {self.shelf.last[1]:,} when it ended", self._recover, width="170px")
         self.status = widgets.HTML(layout={"margin": "0 0 0 12px"})
         self.controls = [KnobControl(run.knobs, name, run.live.touch, schedules.get(name)) for name in knobs]
         # Side by side at their own size where the page is wide enough, smaller where it is not.
@@ -115,6 +121,7 @@ class Panel:
         now = time.monotonic()
         if now < self._next:
             return
+        self.shelf.keep(now)
         sent = self._send(now)
         spent = time.monotonic() - now
         self._next = now + (max(REFRESH, spent / SHARE) if sent else 0.02)
@@ -201,6 +208,15 @@ class Panel:
         self._said = ""
         self.run.start()
 
+    def _recover(self):
+        self.run.pause()
+        try:
+            self._said = f"went on from step {self.shelf.recover():,}"
+        except LabError as error:
+            self._said = str(error)
+        self.buttons["recover"].layout.display = "none"
+        self.redraw()
+
     def _pause(self):
         self.run.pause()
         self.redraw()
@@ -225,8 +241,8 @@ class Panel:
             self._say(str(error))
 
 
-def _button(label: str, icon: str, tooltip: str, action: Callable[[], None], style: str = "") -> widgets.Button:
-    button = widgets.Button(description=label, icon=icon, tooltip=tooltip, button_style=style,
-                            layout={"width": "88px"})
+def _button(label: str, icon: str, tooltip: str, action: Callable[[], None], style: str = "",
+            width: str = "88px") -> widgets.Button:
+    button = widgets.Button(description=label, icon=icon, tooltip=tooltip, button_style=style, layout={"width": width})
     button.on_click(lambda _: action())
     return button
