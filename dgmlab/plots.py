@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 from PIL import Image
 
 from .errors import LabError
@@ -58,12 +58,12 @@ def figure(width: int = 600, height: int = 340) -> Figure:
 
 
 def tidy(axes: Axes, title: str = "", x: str = "", y: str = "") -> Axes:
-    """A light frame: left and bottom line only, few ticks, a title that stands over the picture's left edge."""
+    """A light frame: left and bottom line only, few ticks (those set by hand stay), a title over the left edge."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(SOFT)
     axes.tick_params(labelsize=SMALL, labelcolor=INK, color=SOFT, length=3, width=0.8)
     for axis in (axes.xaxis, axes.yaxis):
-        if axis.get_scale() == "linear":
+        if axis.get_scale() == "linear" and not isinstance(axis.get_major_locator(), FixedLocator):
             axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.set_title(title, fontsize=TITLE, color=INK, loc="left")
     axes.set_xlabel(x, fontsize=LABEL, color=INK)

@@ -424,7 +424,9 @@ def test_still_figures():
     assert abs(one.xyann[1] + (0 - two.xyann[1])) > 5           # pushed apart
     fig = plots.figure(300, 200)
     plots.bars(fig.subplots(), [1, 2], ["a", "b"])
+    plots.tidy(fig.axes[0], "Bars")
     assert len(fig.axes[0].patches) == 2
+    assert [label.get_text() for label in fig.axes[0].get_xticklabels()] == ["a", "b"]
     with pytest.raises(LabError, match="2 values for 3 places"):
         plots.labelled_lines(axes[0], [0, 1, 2], {"one": [1, 2]})
 
