@@ -138,8 +138,9 @@ def this_python():
     class ThisPython(AsyncKernelManager):
         @property
         def kernel_spec(self):
-            return KernelSpec(argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-                              display_name="Python 3 (ipykernel)", language="python")
+            # Errors only: else every kernel remarks on stderr that it speaks unencrypted, on this machine's loopback.
+            argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
+            return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python")
 
     return ThisPython
 
