@@ -52,13 +52,13 @@ def test_a_linear_decoder_closes_the_gap(x):
     assert best_gaussian(model, x) == pytest.approx((mean, sigma), abs=1e-5)
 
 
-def test_reconstruction_of_the_horseshoe_in_closed_form():
+def test_log_likelihood_of_the_horseshoe_in_closed_form():
     # |x - G|^2 = |x|^2 + r^2 - 2 x.G, and E sin(wz) = exp(-w^2 s^2 / 2) sin(wm): the horseshoe is a circle's arc.
     x, mean, sigma, eta, r, w = (0.7, -0.3), 0.8, 0.4, 0.05, 1.5, 1.1
     shrink = r * math.exp(-0.5 * (w * sigma) ** 2)
     dot = x[0] * shrink * math.sin(w * mean) - x[1] * shrink * math.cos(w * mean)
     expected = -(x[0] ** 2 + x[1] ** 2 + r**2 - 2 * dot) / (2 * eta) - math.log(2 * math.pi * eta)
-    assert bound(CurveModel(eta), x, mean, sigma).reconstruction == pytest.approx(expected, abs=1e-9)
+    assert bound(CurveModel(eta), x, mean, sigma).log_likelihood == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_density_integrates_to_one():
@@ -143,3 +143,29 @@ def test_bad_input_is_one_sentence():
         fit_posteriors(LinearGaussian(), torch.zeros(1, 5), start="posterior")
     with pytest.raises(LabError, match="number of samples"):
         gradient_estimates(lambda z: z.sum(1), torch.zeros(1), torch.ones(1), samples=1)
+
+
+def test_the_widget_moves_q_and_says_the_numbers(monkeypatch):
+    from dgmlab.widgets.bound import POINTS, drag_bound
+
+    monkeypatch.setenv("DGMLAB_LIVE", "1")
+    panel = drag_bound(mean=0.6, sigma=0.5)
+    before = panel.image.value
+    panel.mean.value = 1.2
+    assert panel.bound == bound(CurveModel(), POINTS["near the curve"], 1.2, 0.5)
+    assert panel.image.value != before and f"gap {panel.bound.gap:.4f}" in panel.numbers.value
+    panel.point.value = "between the legs"
+    panel.best.click()
+    assert panel.bound.gap == pytest.approx(math.log(2), abs=2e-4)             # one of two equal peaks is covered
+    panel.prior.click()
+    assert (panel.mean.value, panel.sigma.value) == (0, pytest.approx(1))
+    assert panel.bound.elbo == pytest.approx(panel.bound.log_likelihood)       # q = prior: its KL is 0
+
+
+def test_without_a_person_the_widget_is_one_picture_in_words(monkeypatch):
+    from dgmlab.widgets.bound import drag_bound
+
+    monkeypatch.setenv("DGMLAB_LIVE", "0")
+    still = drag_bound(mean=0.6, sigma=0.5)
+    assert not hasattr(still, "widget")
+    assert f"gap, {still.bound.gap:.2f}" in still.alt()

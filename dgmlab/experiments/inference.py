@@ -90,19 +90,19 @@ class CurveModel:
 
 @dataclass(frozen=True)
 class Bound:
-    """The numbers of one q = N(mean, sigma^2) at one x, in nats. ``elbo = reconstruction - kl_prior``.
+    """The numbers of one q = N(mean, sigma^2) at one x, in nats. ``elbo = log_likelihood - kl_prior``.
 
     ``gap = log_evidence - elbo`` and ``kl_posterior`` are integrated separately; theory says that they are equal.
     """
 
     log_evidence: float
-    reconstruction: float
+    log_likelihood: float       # E_q[log p(x | z)]
     kl_prior: float
     kl_posterior: float
 
     @property
     def elbo(self) -> float:
-        return self.reconstruction - self.kl_prior
+        return self.log_likelihood - self.kl_prior
 
     @property
     def gap(self) -> float:

@@ -85,8 +85,8 @@ class BoundWidget:
         """What the still picture shows."""
         (mean, sigma), b = self._start, self.bound
         return (f"Left: prior, posterior and q = N({mean:.2f}, {sigma:.2f} squared) over the code z. Middle: the "
-                f"decoder's curve, the part that q decodes to, and x. Right: log p(x), {b.log_evidence:.2f} nats, is made "
-                f"of the ELBO, {b.elbo:.2f}, and the gap, {b.gap:.2f}.")
+                f"decoder's curve, the part that q decodes to, and x. Right: log p(x), {b.log_evidence:.2f} nats, is "
+                f"made of the ELBO, {b.elbo:.2f}, and the gap, {b.gap:.2f}.")
 
 
 def in_words(b: Bound) -> str:
