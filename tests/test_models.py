@@ -83,6 +83,7 @@ def test_learned_noise_finds_the_variance_of_the_residual():
     optimum = (x - model.decode(z)).square().mean().log()
     with torch.no_grad():
         model.log_eta.copy_(optimum)
+    assert model.eta == pytest.approx(float(optimum.detach().exp()))
     slope, = torch.autograd.grad(model.log_likelihood(x, z).sum(), model.log_eta)
     assert abs(float(slope)) < 1e-9
     assert isinstance(model.log_eta, torch.nn.Parameter)

@@ -24,6 +24,7 @@ from ..rng import Rng
 from .nets import Decoder, check_batch, check_shape, make_encoder
 from .recipe import LearningRate, Recipe
 
+LOG_2PI = math.log(2 * math.pi)
 OBSERVATIONS = ("gaussian", "learned", "bernoulli")
 
 
@@ -70,11 +71,9 @@ class VAE(Recipe):
         self.latent, self.observation = latent, observation
         self.encoder = make_encoder(self.shape, hidden, 2 * latent, body, activation)          # (B, 2L)
         self.decoder = Decoder(latent, hidden[::-1], self.shape, body, activation)             # (..., D)
-        log_eta = torch.tensor(math.log(eta))
+        self.log_eta = math.log(eta)
         if observation == "learned":
-            self.log_eta = nn.Parameter(log_eta)
-        elif observation == "gaussian":
-            self.register_buffer("log_eta", log_eta)
+            self.log_eta = nn.Parameter(torch.tensor(self.log_eta))
 
     # -- the three distributions ---------------------------------------------------------------------------------
 
@@ -97,8 +96,13 @@ class VAE(Recipe):
         x, out = x.flatten(1), self.decoder(z)                                                 # (B, D), (..., B, D)
         if self.observation == "bernoulli":                 # x log p + (1-x) log(1-p) with p = sigmoid(out)
             return (x * out - F.softplus(out)).sum(-1)
-        squared_error = (x - out).square().sum(-1)
-        return -0.5 * (squared_error * (-self.log_eta).exp() + x.shape[1] * (self.log_eta + math.log(2 * math.pi)))
+        precision = (-self.log_eta).exp() if self.observation == "learned" else math.exp(-self.log_eta)     # 1 / eta
+        return (x - out).square().sum(-1) * (-0.5 * precision) - 0.5 * x.shape[1] * (self.log_eta + LOG_2PI)
+
+    @property
+    def eta(self) -> float:
+        """The noise variance of the Gaussian observation models, in squared units of the data."""
+        return math.exp(self.log_eta.item() if self.observation == "learned" else self.log_eta)
 
     # -- the bound -----------------------------------------------------------------------------------------------
 
