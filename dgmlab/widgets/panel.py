@@ -12,6 +12,7 @@ import datetime
 import html
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +96,7 @@ class Panel:
         self.painter = shared_painter()
         for key, picture in self.pictures.items():
             self.painter.add(self._key(key), picture)
+        weakref.finalize(self, _forget, self.painter, [self._key(key) for key in self.pictures])
         run.live.watchers = [self._watch]
         run.live.on_state = [self.redraw]
         self.redraw()
@@ -163,7 +165,7 @@ class Panel:
         for key, picture in self.pictures.items():
             if self._key(key) in frames:
                 self._due[key] = now + picture.every
-        if frames and not self.painter.request(frames, self._painted):
+        if frames and not self.painter.request(frames, self._painted, self._not_painted):
             return False
         for control in self.controls:
             control.show()
@@ -177,6 +179,9 @@ class Panel:
             if content:
                 self.images[key].value = content
         self._frames += 1
+
+    def _not_painted(self, errors: dict[str, str]):
+        self._say(f"not drawn: {next(iter(errors.values()))}")
 
     def _key(self, name):
         return f"{id(self)}.{name}"
@@ -239,6 +244,11 @@ class Panel:
             self._say(f"saved {path}")
         except LabError as error:
             self._say(str(error))
+
+
+def _forget(painter, names: list[str]) -> None:
+    for name in names:
+        painter.remove(name)
 
 
 def _button(label: str, icon: str, tooltip: str, action: Callable[[], None], style: str = "",

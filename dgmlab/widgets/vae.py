@@ -29,7 +29,7 @@ def vae_panel(run: Run, *, steps: int = 2000, map: str | None = None, name: str 
         name: of the files that Save writes.
     """
     if not hasattr(run, "data"):
-        raise LabError("The panel needs the run's data set; set run.data = dgmlab.data.load('digits'), or whichever it is.")
+        raise LabError("The panel needs the run's data set; set run.data = dgmlab.data.load('digits') or the like.")
     model, data = run.model, run.data
     x, y = data.valid.x, data.valid.y
     if len(x) < POINTS:                     # the 8x8 digits have few images held out; fill up with training images
@@ -60,8 +60,8 @@ def vae_panel(run: Run, *, steps: int = 2000, map: str | None = None, name: str 
 
     latent_map = LatentMap(codes, classes=data.classes, size=(460, 380),
                            mode=map or ("plane" if model.latent == 2 else "t-SNE"))
-    rows = [{"curves": Curves(curves, title="Loss terms: raise β and watch them trade", unit="nats per image", smooth=20,
-                              size=(400, 380), every=0.4),
+    rows = [{"curves": Curves(curves, title="Loss terms: raise β and watch them trade", unit="nats per image",
+                              smooth=20, size=(400, 380), every=0.4),
              "map": latent_map,
              "made": ImageRows(made, title="Ten images, and new ones from the prior", size=(320, 380),
                                every=0.4)},
@@ -71,7 +71,8 @@ def vae_panel(run: Run, *, steps: int = 2000, map: str | None = None, name: str 
                             title="The KL weight, as it was moved (saved with the session)", knob="β", size=(780, 170),
                             every=0.4)}]
 
-    mode = widgets.Dropdown(options=[("plane: the first two latents", "plane"), ("PCA: the widest two directions", "PCA"),
+    mode = widgets.Dropdown(options=[("plane: the first two latents", "plane"),
+                                     ("PCA: the widest two directions", "PCA"),
                                      ("t-SNE: neighbours stay neighbours", "t-SNE")],
                             value=latent_map.mode, description="latent map", tooltip="How the codes are laid out",
                             style={"description_width": "150px"}, layout={"width": "460px"})

@@ -50,7 +50,8 @@ class Server:
              "--ServerApp.port_retries=0",
              "--IdentityProvider.token=", "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True",
              "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
-             "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate", "--ServerApp.allow_root=True", "--ServerApp.ip=127.0.0.1",
+             "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
+             "--ServerApp.allow_root=True", "--ServerApp.ip=127.0.0.1",
              f"--ServerApp.root_dir={self.labs}", "--LabServerApp.extension_manager=readonly"],
             env=environment, stdout=open(folder / "jupyter.log", "wb"), stderr=subprocess.STDOUT)
         self.url = f"http://127.0.0.1:{self.port}"
