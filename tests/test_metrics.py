@@ -1,5 +1,6 @@
 """The metrics on models and codes whose true values are known."""
 
+import json
 import math
 
 import numpy as np
@@ -204,6 +205,36 @@ def test_linear_probe_cannot_read_a_ring_but_neighbours_can():
     ring, y = ring[shuffled], y[shuffled]
     assert knn_accuracy(ring[:300], y[:300], ring[300:], y[300:]).accuracy == 1
     assert linear_probe_accuracy(ring[:300], y[:300], ring[300:], y[300:]).accuracy < 0.7
+
+
+# -- the published check, in small --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["vae", "iwae"])
+def test_the_published_check_runs_resumes_and_reports(tmp_path, model, capsys):
+    from dgmlab.experiments import burda
+
+    rng = np.random.default_rng(0)
+    for name, number in (("train", 100), ("t10k", 5)):
+        images = rng.integers(256, size=(number, 784), dtype=np.uint8)
+        (tmp_path / f"{name}-images-idx3-ubyte").write_bytes(bytes(16) + images.tobytes())
+
+    def check(folder, epochs=12, **more):
+        options = {"model": model, "epochs": epochs, "batch-size": 50, "samples": 3, "folder": folder,
+                   "data": tmp_path} | more
+        burda.main([word for name, value in options.items() for word in (f"--{name}", str(value))])
+
+    check(tmp_path / "run")
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["steps"] == 24 and result["draws"] == 5000 and result["test_images"] == 5
+    assert result["test_elbo"] < result["test_bound"] < -300        # noise: nothing does better than a coin a pixel
+    assert result["seconds"] > 0 and str(tmp_path) not in json.dumps(result)
+    check(tmp_path / "run")                                         # finished: nothing is trained again
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["test_bound"] == result["test_bound"]
+    check(tmp_path / "warm", epochs=1, **{"warm-start": tmp_path / "run"})
+    assert "--warm-start run" in (tmp_path / "warm" / "result.json").read_text()
+    with pytest.raises(SystemExit, match="no checkpoint"):
+        check(tmp_path / "cold", **{"warm-start": tmp_path / "nowhere"})
 
 
 # -- bad input ----------------------------------------------------------------------------------------------------

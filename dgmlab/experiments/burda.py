@@ -100,20 +100,20 @@ def train(settings: Settings, data: Path, folder: Path, warm_start: Path | None 
     epoch = len(x) // settings.batch_size
     steps = settings.epochs * epoch
     run = Run(lambda: build(settings, x.mean(0).flatten()), batches, seed=settings.seed, threads=1,
-              precision=settings.precision, folder=folder, every=every * epoch, keep=2, spec=vars(settings))
+              precision=settings.precision, folder=folder, every=steps, keep=2, spec=vars(settings))
     if not run.resume():
         if warm_start:
             run.model.load_state_dict(_weights(warm_start))
         run.knobs.drive("lr", Schedule(steps, settings.lr, settings.lr / 100, ramp=1.0, shape="cosine"))
     start, before = time.perf_counter(), seconds_so_far(run)
     for tick in run.steps(steps - run.step):
-        if tick.step % (every * epoch) == 0:
+        if tick.step % (every * epoch) == 0 or tick.step == steps:
             bound = elbo(run.model, watched, Rng(1))
             seconds = before + time.perf_counter() - start
             run.history.record(tick.step, watched_elbo=bound.nats, seconds=seconds)
+            run.save()
             recent = run.history.column("loss")[-every * epoch:].mean()
             print(f"epoch {tick.step // epoch:5,}  loss {recent:7.2f}  ELBO {bound}  {seconds:7.0f} s", flush=True)
-    run.save()
     return run
 
 
@@ -168,7 +168,8 @@ def main(arguments: list[str] | None = None) -> None:
         figures = evaluate(run, data)
     except LabError as error:
         raise SystemExit(str(error)) from None
-    result = {"command": settings.command, "warm_start": warm_start.name if warm_start else None,
+    command = settings.command + (f" --warm-start {warm_start.name}" if warm_start else "")
+    result = {"command": f"{command} --folder DIR --data DIR",
               "settings": vars(settings), "steps": run.step, "seconds": round(seconds_so_far(run), 1),
               "threads": run.threads.number, "parameters": run.parameters, **figures,
               "published": PUBLISHED[settings.model],
