@@ -346,14 +346,14 @@ class Run:
     def restore(self, tensors: dict[str, Tensor], meta: dict) -> None:
         """Go on from a state."""
         pick = _picker(tensors)
+        self.batches.restore(pick("batches."), meta["batches"])         # first: it refuses what does not fit the data
         self.model.load_state_dict(pick("model."))
         for player, optimizer in self.optimizers.items():
             slots: dict[int, dict[str, Tensor]] = {}
             for name, value in pick(f"optimizer.{player}.").items():
                 index, slot = name.split(".", 1)
                 slots.setdefault(int(index), {})[slot] = value.clone()
-            _restore_optimizer(optimizer, slots, meta["optimizers"][player])
-        self.batches.restore(pick("batches."), meta["batches"])
+            _restore_optimizer(optimizer, slots, meta["optimizers"][player], captured=self._graph is not None)
         self.rng.restore(tensors["rng.noise"])
         self._order.restore(tensors["rng.order"])
         self.knobs.restore(meta["knobs"])
@@ -554,7 +554,7 @@ def _picker(tensors):
     return lambda prefix: {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
-def _restore_optimizer(optimizer, slots, groups):
+def _restore_optimizer(optimizer, slots, groups, captured: bool):
     """Put an optimizer's state back in place: a captured graph keeps pointing at the same memory."""
     for group, saved in zip(optimizer.param_groups, groups):
         for name, value in saved.items():
@@ -567,9 +567,12 @@ def _restore_optimizer(optimizer, slots, groups):
     parameters = [(p, group) for group in optimizer.param_groups for p in group["params"]]
     for index, (parameter, group) in enumerate(parameters):
         if index not in slots:
-            if parameter in optimizer.state:            # going back to before the first step
-                for value in optimizer.state[parameter].values():
+            state = optimizer.state.get(parameter, {})          # going back to before the first step
+            if captured:
+                for value in state.values():
                     value.zero_()
+            else:
+                state.clear()
             continue
         state = optimizer.state[parameter]
         for slot, value in slots[index].items():
