@@ -278,6 +278,7 @@ def test_outputs_that_should_not_be_published(labs, code, complaint):
 
 def test_check_finds_what_another_program_saved(labs):
     path = labs / "03_vae.ipynb"
+    nbformat.write(notebook("beta", "steps"), path)
     assert call("outputs", "vae").exit_code == 0
     saved = nbformat.read(path, 4)
     saved.cells[2].metadata["execution"] = {"iopub.status.busy": "2026-01-01T00:00:00Z"}
