@@ -8,6 +8,7 @@ foreground and leaves one still picture.
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import html
 import threading
@@ -29,6 +30,18 @@ from .recovery import Shelf
 
 REFRESH = 0.15          # seconds between two screen updates at best
 SHARE = 0.1             # of the training time, at most, goes into collecting what is drawn
+
+
+_ending = threading.Event()
+_settlers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
+@atexit.register
+def _end() -> None:
+    """Torch must not compute while the interpreter shuts down."""
+    _ending.set()
+    for thread in list(_settlers):
+        thread.join(5)
 
 
 class Panel:
@@ -54,6 +67,7 @@ class Panel:
         run.live.goal = run.step + self.steps
         self._due = dict.fromkeys(self.pictures, 0.0)
         self._next = self._frames = 0
+        self._settling: dict[str, int] = {}         # pictures that still move by themselves: refreshes left
         self._clock = (time.monotonic(), run.step)
         self._speed = 0.0
         self._said = ""
@@ -74,9 +88,10 @@ class Panel:
                             self._save)}
         if self.shelf.last:
             self.buttons["recover"] = _button(
-                f"Go on from {self.shelf.last[1]:,}", "history", "Go on with your last session of this experiment, which "
-                f"was at step {self.shelf.last[1]:,} when it ended", self._recover, width="170px")
+                f"Go on from {self.shelf.last[1]:,}", "history", "Go on with your last session of this experiment, as it "
+                f"was at step {self.shelf.last[1]:,}", self._recover, width="170px")
         self.status = widgets.HTML(layout={"margin": "0 0 0 12px"})
+        self.message = widgets.HTML(layout={"display": "none"})             # one sentence, where there is one to say
         self.controls = [KnobControl(run.knobs, name, run.live.touch, schedules.get(name)) for name in knobs]
         # Side by side at their own size where the page is wide enough, smaller where it is not.
         self.images = {key: widgets.Image(format="jpeg", layout={
@@ -85,11 +100,11 @@ class Panel:
                        for key, picture in self.pictures.items()}
         lines = [widgets.HBox([self.images[key] for key in row], layout={"align_items": "flex-start"})
                  for row in self.rows]
+        wrap = {"align_items": "center", "flex_flow": "row wrap"}
         self.widget = widgets.VBox([
-            widgets.HBox([*self.buttons.values(), self.status], layout={"align_items": "center"}),
-            widgets.HBox([control.widget for control in self.controls], layout={"flex_flow": "row wrap"}),
-            *([widgets.HBox(view, layout={"align_items": "center", "flex_flow": "row wrap"})] if view else []),
-            *lines])
+            widgets.HBox([*self.buttons.values(), self.status], layout=wrap), self.message,
+            widgets.HBox([control.widget for control in self.controls], layout=wrap),
+            *([widgets.HBox(view, layout=wrap)] if view else []), *lines])
         for widget in view:
             if hasattr(widget, "value"):
                 widget.observe(lambda change: self.redraw(), "value")
@@ -140,14 +155,21 @@ class Panel:
 
     def settle(self, key: str, refreshes: int = 25) -> None:
         """Refresh one picture a while without training, for what moves by itself (a t-SNE fit)."""
-        def go():
-            for _ in range(refreshes):
-                if self.run.live.training:      # it refreshes as it trains
-                    return
-                self._due[key] = 0
-                self._patiently_send()
+        self._settling[key] = refreshes
+        if len(self._settling) == 1:
+            thread = threading.Thread(target=self._settle, daemon=True, name="dgmlab settle")
+            _settlers.add(thread)
+            thread.start()
 
-        threading.Thread(target=go, daemon=True, name="dgmlab settle").start()
+    def _settle(self):
+        while self._settling and not self.run.live.training and not _ending.is_set():
+            for key in list(self._settling):
+                self._due[key] = 0
+                self._settling[key] -= 1
+                if self._settling[key] <= 0:
+                    del self._settling[key]
+            self._patiently_send()
+        self._settling.clear()
 
     def _patiently_send(self):
         for _ in range(200):                    # the painter may still be busy with the last frame
@@ -165,8 +187,12 @@ class Panel:
         for key, picture in self.pictures.items():
             if self._key(key) in frames:
                 self._due[key] = now + picture.every
-        if frames and not self.painter.request(frames, self._painted, self._not_painted):
-            return False
+        try:
+            if frames and not self.painter.request(frames, self._painted, self._not_painted):
+                return False
+        except LabError as error:               # no pictures any more; the training goes on without
+            self._say(str(error))
+            return True
         for control in self.controls:
             control.show()
         self._say()
@@ -192,20 +218,23 @@ class Panel:
             self._speed = (self.run.step - step) / (now - then)
             self._clock = (now, self.run.step)
 
-    def _say(self, more: str = ""):
+    def _say(self, more: str | None = None):
+        """Bring status and message up to date; ``more`` replaces what was said last."""
         run, live = self.run, self.run.live
-        if live.error is not None:
-            state = f"<b style='color:#b00020'>stopped: {html.escape(str(live.error) or repr(live.error))}</b>"
-        elif live.training:
+        self._said = self._said if more is None else more
+        if live.training:
             state = f"<b>training</b> &nbsp; {self._speed:,.0f} steps/s"
+        elif live.error is not None:
+            state = "<b>stopped</b>"
         elif run.step == 0:
             state = "ready: press Start"
         else:
             state = "paused" + (f": {live.why_paused}" if live.why_paused else "")
-        self._said = more or self._said
-        text = f"step {run.step:,} &nbsp; {state} &nbsp; seed {run.seed} &nbsp; {html.escape(self._said)}"
-        if text != self.status.value:
-            self.status.value = text
+        _put(self.status, "value", f"step {run.step:,} &nbsp; {state} &nbsp; seed {run.seed}")
+        error = "" if live.error is None else str(live.error) or repr(live.error)
+        text = html.escape(error or self._said)
+        _put(self.message, "value", f"<b style='color:#b00020'>{text}</b>" if error else text)
+        _put(self.message.layout, "display", "" if text else "none")
 
     # -- buttons -------------------------------------------------------------------------------------------------
 
@@ -246,6 +275,12 @@ class Panel:
             self._say(str(error))
 
 
+def _put(widget, trait: str, value: str) -> None:
+    """Set a trait only where it changes: each change is a message to the page."""
+    if getattr(widget, trait) != value:
+        setattr(widget, trait, value)
+
+
 def _forget(painter, names: list[str]) -> None:
     for name in names:
         painter.remove(name)
@@ -253,6 +288,7 @@ def _forget(painter, names: list[str]) -> None:
 
 def _button(label: str, icon: str, tooltip: str, action: Callable[[], None], style: str = "",
             width: str = "88px") -> widgets.Button:
-    button = widgets.Button(description=label, icon=icon, tooltip=tooltip, button_style=style, layout={"width": width})
+    button = widgets.Button(description=label, icon=icon, tooltip=tooltip, button_style=style,
+                            layout={"width": width, "flex": "0 0 auto"})
     button.on_click(lambda _: action())
     return button

@@ -8,12 +8,13 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
 
 import pytest
+
+from dgmlab.cli import jupyterlab
 
 LABS = Path(__file__).resolve().parents[2] / "labs"
 ARTEFACTS = Path(__file__).resolve().parents[1] / "artefacts"
@@ -44,16 +45,14 @@ class Server:
                        if not name.startswith(("DGMLAB_LIVE", "PYTEST_", "OMP_NUM_THREADS"))}
         environment |= {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
         environment |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "IPYTHONDIR": str(folder / "ipython"),
-                        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--port={self.port}",
-             "--ServerApp.port_retries=0",
-             "--IdentityProvider.token=", "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True",
-             "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
-             "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
-             "--ServerApp.allow_root=True", "--ServerApp.ip=127.0.0.1",
-             f"--ServerApp.root_dir={self.labs}", "--LabServerApp.extension_manager=readonly"],
-            env=environment, stdout=open(folder / "jupyter.log", "wb"), stderr=subprocess.STDOUT)
+                        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"), "DGMLAB_DATA": str(folder / "data")}
+        command, added = jupyterlab(None, self.port, browser=False)        # what `dgmlab lab` starts
+        environment |= {name: value for name, value in added.items() if os.environ.get(name) != value}
+        command = [f"--ServerApp.root_dir={self.labs}" if "root_dir" in part else part for part in command]
+        command += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True",
+                    "--ServerApp.disable_check_xsrf=True"]
+        self.process = subprocess.Popen(command, env=environment, stdout=open(folder / "jupyter.log", "wb"),
+                                        stderr=subprocess.STDOUT)
         self.url = f"http://127.0.0.1:{self.port}"
         for _ in range(240):
             try:
