@@ -38,9 +38,10 @@ class BoundWidget:
     def _build(self, mean, sigma):
         self._lock = threading.Lock()           # a figure is drawn by one thread at a time
         self._asked = 0
-        self.point = widgets.ToggleButtons(options=list(self.points), description="x lies", tooltip="The observation x")
-        self.mean = widgets.FloatSlider(mean, min=-3.5, max=3.5, step=0.05, description="mean m of q")
-        self.sigma = widgets.FloatLogSlider(sigma, min=-1.7, max=0.3, step=0.02, description="width σ of q",
+        self.point = widgets.ToggleButtons(options=list(self.points), tooltip="Where the observation x lies",
+                                           style={"button_width": "140px"})
+        self.mean = widgets.FloatSlider(mean, min=-3.5, max=3.5, step=0.01, description="mean m of q")
+        self.sigma = widgets.FloatLogSlider(sigma, min=-1.7, max=0.3, step=0.005, description="width σ of q",
                                             readout_format=".2f")
         for slider in (self.mean, self.sigma):
             slider.style.description_width, slider.layout.width = "100px", "420px"
@@ -52,8 +53,8 @@ class BoundWidget:
         width, height = (round(inches * DPI) for inches in self.picture.fig.get_size_inches())
         self.image = widgets.Image(format="png", width=width, layout={"width": f"{width}px", "height": f"{height}px"})
         self.numbers = widgets.HTML()
-        self.widget = widgets.VBox([widgets.HBox([self.point, prior, best]), widgets.HBox([self.mean, self.sigma]),
-                                    self.image, self.numbers])
+        self.widget = widgets.VBox([widgets.HBox([widgets.Label("x lies"), self.point, prior, best]),
+                                    widgets.HBox([self.mean, self.sigma]), self.image, self.numbers])
         for control in (self.point, self.mean, self.sigma):
             control.observe(lambda change: self.draw(), "value")
         self.draw()
