@@ -46,7 +46,8 @@ def save_session(run: Run, path: str | Path) -> Path:
     try:
         write_atomically(path, json.dumps(describe(run), indent=1).encode())
     except OSError as error:
-        raise LabError(f"The session could not be written to {path} ({error.strerror}); choose another folder.") from None
+        raise LabError(f"The session could not be written to {path} ({error.strerror}); choose another "
+                       "folder.") from None
     return path
 
 

@@ -144,7 +144,8 @@ def pythae():
     """The VAE of the library pythae with its trainer: same sizes, its own arithmetic."""
     import tempfile
 
-    from pythae.models import VAE as PythaeVAE, VAEConfig
+    from pythae.models import VAE as PythaeVAE
+    from pythae.models import VAEConfig
     from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
     logging.disable(logging.WARNING)
