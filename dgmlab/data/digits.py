@@ -51,10 +51,12 @@ def _frozen() -> Frozen:
 def split(y: np.ndarray, counts: tuple[int, ...]) -> list[np.ndarray]:
     """Cut 0 .. N-1 into parts of the given sizes, each with every class of ``y`` in proportion.
 
-    The order is that of a hash of the index, so it depends on no library's random numbers, and the first examples
-    of every part are a fair sample of it.
+    A hash of the index chooses, so the parts depend on no library's random numbers. Another hash puts each part in
+    order (by the same one a part would begin with the class whose share of it is largest), so that its first
+    examples are a fair sample of it.
     """
-    rank = {i: hashlib.sha256(f"digits {i}".encode()).digest() for i in range(len(y))}
+    rank, place = ({i: hashlib.sha256(f"{salt} {i}".encode()).digest() for i in range(len(y))}
+                   for salt in ("digits", "order"))
     rest = {c: sorted(np.flatnonzero(y == c).tolist(), key=rank.get) for c in np.unique(y).tolist()}
     parts = []
     for count in counts[1:]:
@@ -66,4 +68,4 @@ def split(y: np.ndarray, counts: tuple[int, ...]) -> list[np.ndarray]:
         parts.append([i for c in rest for i in rest[c][:quota[c]]])
         rest = {c: rest[c][quota[c]:] for c in rest}
     parts.insert(0, [i for c in rest for i in rest[c]])
-    return [np.array(sorted(part, key=rank.get)) for part in parts]
+    return [np.array(sorted(part, key=place.get)) for part in parts]

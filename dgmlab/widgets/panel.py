@@ -87,9 +87,9 @@ class Panel:
             "save": _button("Save", "save", "Write the session: what was moved at which step, and the numbers",
                             self._save)}
         if self.shelf.last:
-            self.buttons["recover"] = _button(
-                f"Go on from {self.shelf.last[1]:,}", "history", "Go on with your last session of this experiment, as it "
-                f"was at step {self.shelf.last[1]:,}", self._recover, width="170px")
+            at = f"{self.shelf.last[1]:,}"
+            self.buttons["recover"] = _button(f"Go on from {at}", "history", "Go on with your last session of this "
+                                              f"experiment, from step {at}", self._recover, width="170px")
         self.status = widgets.HTML(layout={"margin": "0 0 0 12px"})
         self.message = widgets.HTML(layout={"display": "none"})             # one sentence, where there is one to say
         self.controls = [KnobControl(run.knobs, name, run.live.touch, schedules.get(name)) for name in knobs]
