@@ -37,9 +37,10 @@ def findings() -> Iterator[Finding]:
         broken = broken or finding.essential
         yield finding
     yield from _live_widgets()
-    if not broken:
-        yield from _compute()
-        yield _fonts()
+    if broken:                                  # what follows needs the packages
+        return
+    yield from _compute()
+    yield _fonts()
     yield from _folders()
     yield _browser()
 
@@ -54,7 +55,12 @@ def _python():
 
 
 def _packages():
-    from packaging.requirements import Requirement
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:                         # matplotlib brings it
+        yield Finding("packages", "missing", "The packages the labs need are not installed in this environment: run "
+                      "`pip install -e .` in the clone, or any `python3 -m dgmlab` command, which does so.", True)
+        return
 
     tested = tested_versions()
     try:

@@ -325,6 +325,23 @@ def test_doctor_compares_versions(monkeypatch):
     assert not found["click"].trouble and found["click"].text.startswith("8.99 (tested: ")
 
 
+def test_doctor_works_where_packages_are_missing(monkeypatch):
+    real = doctor.importlib.metadata.version
+
+    def version(name):
+        if name == "numpy":
+            raise doctor.importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(doctor.importlib.metadata, "version", version)
+    result = call("doctor")
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1] == "numpy is not installed: run `pip install 'numpy>=2.0'`."
+    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
+    result = call("doctor")
+    assert result.exit_code == 1 and "The packages the labs need are not installed" in result.output.splitlines()[-1]
+
+
 def test_doctor_finds_a_data_folder_that_cannot_be_written(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("DGMLAB_DATA", str(tmp_path / "file"))
