@@ -1,9 +1,10 @@
 """Several processes, one run: each computes its share of every batch, the gradients are averaged.
 
-Start it with ``accelerate launch`` (one process a GPU; on a machine without one, ``--cpu --num_processes 2`` uses
-gloo). The models stay plain modules: after each backward pass their gradients are averaged in one message, which works
-for any number of optimizers and players. Since :class:`~dgmlab.rng.Rng` deals every process its slice of the same
-random numbers, the result is that of a single process on the same global batch, up to the order of summation.
+Start it with ``accelerate launch`` (one process a GPU), or on a machine without GPUs with ``torchrun --nproc_per_node
+2``, which uses gloo (``accelerate launch --cpu`` starts several processes through MPI only). The models stay plain
+modules: after each backward pass their gradients are averaged in one message, which works for any number of optimizers
+and players. Since :class:`~dgmlab.rng.Rng` deals every process its slice of the same random numbers, the result is that
+of a single process on the same global batch, up to the order of summation.
 """
 
 from __future__ import annotations
@@ -13,14 +14,20 @@ import os
 import torch
 from torch import Tensor
 
+from ..errors import LabError
+
 
 class Processes:
     """This process among those that share a run."""
 
-    def __init__(self):
+    def __init__(self, device: str = "auto"):
         from accelerate import PartialState
 
-        state = PartialState()
+        without_gpu = str(device) == "cpu" or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
+        state = PartialState(cpu=without_gpu or not torch.cuda.is_available())
+        if state.num_processes != int(os.environ["WORLD_SIZE"]):
+            raise LabError(f"WORLD_SIZE asks for {os.environ['WORLD_SIZE']} processes, but only {state.num_processes} "
+                           "joined; start them with `accelerate launch` or `torchrun`.")
         self.rank, self.number, self.device = state.process_index, state.num_processes, state.device
 
     def average_gradients(self, parameters: list[torch.nn.Parameter]) -> None:
@@ -42,6 +49,6 @@ class Processes:
         tensor /= self.number
 
 
-def processes() -> Processes | None:
+def processes(device: str = "auto") -> Processes | None:
     """The group this process was launched into, or None."""
-    return Processes() if int(os.environ.get("WORLD_SIZE", 1)) > 1 else None
+    return Processes(device) if int(os.environ.get("WORLD_SIZE", 1)) > 1 else None

@@ -98,9 +98,10 @@ class Live:
 
     def pause(self, why: str = "") -> None:
         """End the background thread after the step it is in, and wait for that."""
-        if self.training:
-            self.why_paused = why
-        self._pause.set()
+        with _turn:                         # not while a thread is being made
+            if self.training:
+                self.why_paused = why
+            self._pause.set()
         self._join()
 
     def wait(self) -> None:

@@ -94,7 +94,7 @@ class Run:
         check_number("The number of checkpoints to keep", keep, 1, whole=True)
         from .distributed import processes
 
-        self.group = processes()
+        self.group = processes(device)
         self.device = self.group.device if self.group else devices.choose_device(device)
         shard, shards = (self.group.rank, self.group.number) if self.group else (0, 1)
         self.seed, self.spec = int(seed), spec
