@@ -15,6 +15,7 @@ from torch import nn
 from dgmlab.errors import LabError
 from dgmlab.models.recipe import Recipe
 from dgmlab.rng import Rng
+from dgmlab.schedules import cyclical
 from dgmlab.training import NonFinite, Run, TensorBatches, graphs
 from dgmlab.training import run as run_module
 from dgmlab.training.devices import choose_device, choose_precision, choose_threads
@@ -569,6 +570,21 @@ def test_parameters_broken_from_outside_are_put_right():
         train(run, 1)
     assert run.step == 0
     assert_equal_to_the_bit(train(run, 60), train(tiny_run(), 60))
+
+
+def test_a_fall_to_the_beginning_keeps_what_was_put_in_before_the_first_step():
+    run, schedule = tiny_run(), cyclical(100, 0, 4)
+    with torch.no_grad():
+        run.model.encoder.weight.fill_(0.5)
+    run.knobs.drive("beta", schedule)
+    train(run, 10)
+    with torch.no_grad():
+        run.model.decoder.bias.fill_(math.inf)
+    with pytest.raises(NonFinite, match="back at step 0"):
+        train(run, 1)
+    assert (run.model.encoder.weight == 0.5).all() and run.knobs.schedules == {"beta": schedule}
+    train(run, 10)
+    assert run.history.column("beta").tolist() == [schedule(t) for t in range(10)] and len(run.knobs.log) == 1
 
 
 def test_a_second_fall_does_not_go_back_to_the_beginning():

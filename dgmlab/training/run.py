@@ -174,6 +174,8 @@ class Run:
         knobs = self.knobs.at(self.step)
         if self.folder and len(self.knobs.log) != self._journalled:
             self._write_journal()
+        if self.step == 0:
+            self._good = [self._remember()]         # with the weights and schedules that were put in since
         row = self._first_step(knobs) if self.step == 0 else self._one_step(knobs)
         self.history.note({name: getattr(knobs, name) for name in self._numeric})
         self.history.append(row) if isinstance(row, dict) else self.history.append_packed(*row)
