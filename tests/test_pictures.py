@@ -27,14 +27,11 @@ from dgmlab.widgets.pictures import (
     ImageRows,
     LatentMap,
     Trace,
-    apart,
-    backward_mean,
     compose,
-    merge_events,
-    robust_range,
-    steady_range,
-    thin,
 )
+from dgmlab.widgets.pictures.base import steady_range
+from dgmlab.widgets.pictures.maps import apart
+from dgmlab.widgets.pictures.series import backward_mean, merge_events, robust_range, thin
 
 DIGITS = [str(k) for k in range(10)]
 
