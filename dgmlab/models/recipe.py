@@ -35,6 +35,9 @@ class Recipe(nn.Module):
     """A module that knows its loss, its knobs and its optimizers."""
 
     Knobs: type[Knobs] = LearningRate
+    # Real-valued knobs that a captured CUDA graph must hold as plain numbers: those that step() decides with in Python,
+    # and optimizer settings other than lr. Moving one captures the step anew.
+    baked_knobs: tuple[str, ...] = ()
 
     def loss(self, batch: tuple[Tensor, ...], knobs, rng: Rng) -> dict[str, Tensor]:
         """The terms of the loss, each a scalar, in nats per example unless the model says otherwise.

@@ -58,7 +58,7 @@ class TensorBatches:
     def next(self, order: Rng, rng: Rng) -> tuple[Tensor, ...]:
         """The next batch; ``order`` shuffles the epochs, ``rng`` feeds the transform."""
         if self._order is None or self._place + self.batch_size > self.examples:
-            self._order, self._place = order.permutation(self.examples).to(self.tensors[0].device), 0
+            self._order, self._place = _without_waiting(order.permutation(self.examples), self.tensors[0].device), 0
         own = self.batch_size // self._shards
         start = self._place + self._shard * own
         indices = self._order[start:start + own]
@@ -79,3 +79,8 @@ class TensorBatches:
         order = tensors.get("order")
         self._order = None if order is None else order.to(self.tensors[0].device)
         self._place = meta["place"]
+
+
+def _without_waiting(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device; from pinned memory a CUDA device fetches it while the host goes on."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -31,7 +31,7 @@ class StepGraph:
         self.shape: tuple | None = None
         self.eager_steps = 0
         traits = run.knobs.traits()
-        baked = set(getattr(run.model, "baked_knobs", ()))
+        baked = set(run.model.baked_knobs)
         self.real = [name for name, trait in traits.items() if isinstance(trait, Real) and name not in baked]
         self.rest = [name for name in traits if name not in self.real]
         self.knobs = {name: torch.zeros((), device=run.device) for name in self.real}
@@ -70,8 +70,8 @@ class StepGraph:
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(run.rng.generator)
         # "thread_local": what other cells of a notebook do on the device meanwhile is none of the capture's business.
-        with (torch.cuda.device(run.device), torch.cuda.graph(graph, capture_error_mode="thread_local"),
-              run.autocast()):
+        with (torch.cuda.device(run.device), run.autocast(),
+              torch.cuda.graph(graph, stream=torch.cuda.Stream(run.device), capture_error_mode="thread_local")):
             terms = run.model.step(self.batch, knobs, run.rng, run.update)
             self.row, self.names = pack(terms, run.device), tuple(terms)
         return graph
