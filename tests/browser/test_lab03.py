@@ -62,7 +62,7 @@ def test_drag_the_kl_weight_while_it_trains(open_notebook):
 
     panel.press("Start")
     until(lambda: panel.step() > 400, "it trains")
-    assert "training" in panel.status()
+    until(lambda: "training" in panel.status(), "it says so")
     before = panel.picture(1)
     frames = notebook.ask("panel._frames")
     until(lambda: notebook.ask("panel._frames") > frames + 5, "the screen is updated")
