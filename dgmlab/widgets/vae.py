@@ -36,7 +36,8 @@ def vae_panel(run: Run, *, steps: int = 2000, map: str | None = None, name: str 
         x, y = torch.cat([x, data.train.x])[:POINTS], torch.cat([y, data.train.y])[:POINTS]
     x, y = x[:POINTS].to(run.device), y[:POINTS]
     one_each = torch.stack([x[y == k][0] for k in y.unique()[:SHOWN]])
-    noise = Rng(0).normal((6 * SHOWN, model.latent)).to(run.device)         # the same codes at every refresh
+    # The same random numbers at every refresh, so that only the model moves the pictures.
+    new, noise = (Rng(0).normal((n, model.latent)).to(run.device) for n in (6 * SHOWN, len(x)))
     knob = run.knobs.traits()["beta"]
 
     def curves(run):
@@ -48,11 +49,12 @@ def vae_panel(run: Run, *, steps: int = 2000, map: str | None = None, name: str 
 
     @torch.no_grad()
     def codes(run):
-        return {"codes": model.encode(x)[0], "labels": y, "images": x}
+        mu, logvar = model.encode(x)
+        return {"codes": mu + (0.5 * logvar).exp() * noise if draws.value else mu, "labels": y, "images": x}
 
     @torch.no_grad()
     def made(run):
-        return {"rows": [("input", one_each), ("rebuilt", model.reconstruct(one_each)), ("new", model.decode(noise))]}
+        return {"rows": [("input", one_each), ("rebuilt", model.reconstruct(one_each)), ("new", model.decode(new))]}
 
     @torch.no_grad()
     def kl_per_dimension(run):
@@ -76,6 +78,9 @@ def vae_panel(run: Run, *, steps: int = 2000, map: str | None = None, name: str 
                                      ("t-SNE: neighbours stay neighbours", "t-SNE")],
                             value=latent_map.mode, description="latent map", tooltip="How the codes are laid out",
                             style={"description_width": "150px"}, layout={"width": "460px"})
+    # Draws by default: means differ, however little, after the codes have long stopped to tell the decoder anything.
+    draws = widgets.Checkbox(value=True, description="with the noise of q", indent=False, layout={"width": "160px"},
+                             tooltip="One draw z ~ q(z|x) of each image's code, as the decoder gets it; else its mean")
     thumbnails = widgets.Checkbox(value=False, description="show the images", indent=False, layout={"width": "150px"})
     refit = widgets.Button(description="t-SNE from scratch", tooltip="A full fit: the picture moves while it settles",
                            layout={"width": "150px"})
@@ -86,7 +91,7 @@ def vae_panel(run: Run, *, steps: int = 2000, map: str | None = None, name: str 
     for widget in (mode, thumbnails):
         widget.observe(follow, "value")
     panel = Panel(run, rows, ["beta", "lr"], schedules={"beta": kl_schedules(steps, lambda: run.step)},
-                  view=[mode, thumbnails, refit], steps=steps, name=name)
+                  view=[mode, draws, thumbnails, refit], steps=steps, name=name)
 
     def fit(_):
         latent_map.refit()

@@ -9,6 +9,8 @@ import pytest
 
 from dgmlab.experiments import replay
 
+from .conftest import ARTEFACTS
+
 pytestmark = pytest.mark.browser
 
 
@@ -84,7 +86,11 @@ def test_drag_the_kl_weight_while_it_trains(open_notebook):
     until(lambda: panel.step() > at + 500, "it goes on training")
     beta = notebook.ask("run.knobs.beta")
     assert beta > 3 and moved[0]["step"] > 400, "the KL weight did not change in mid-run"
+    notebook.command("application:toggle-left-area")        # the whole width for the picture in README.md
+    time.sleep(1.5)
     notebook.screenshot("03_steered")
+    panel.page.locator(".jp-OutputArea-output", has=panel.page.locator("img.widget-image")).first.screenshot(
+        path=ARTEFACTS / "03_panel.png")
 
     panel.press("Pause")
     until(lambda: "paused" in panel.status(), "it says that it is paused")
