@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import threading
 from types import SimpleNamespace
 
@@ -166,12 +167,26 @@ def test_steps_in_pieces_and_one_by_one_are_steps():
     assert_equal_to_the_bit(whole, pieces)
 
 
-def test_what_a_run_sets_for_itself_is_put_back():
-    before = torch.get_num_threads()
-    for tick in tiny_run(threads=2).steps(3):
-        assert tick.step <= 3 and torch.get_num_threads() == 2
-    assert torch.get_num_threads() == before
-    assert float(torch.tensor(1e-40) * 1) > 0, "denormal numbers are still flushed to zero"
+def test_what_a_run_sets_for_itself_is_put_back_after_each_step():
+    class Watching(TinyVAE):
+        def loss(self, batch, knobs, rng):
+            inside.append((torch.get_num_threads(), float(torch.tensor(1e-40) * 1)))
+            return super().loss(batch, knobs, rng)
+    inside, before = [], (torch.get_num_threads(), float(torch.tensor(1e-40) * 1))
+    assert before[1] > 0
+    for _ in Run(Watching, data(), batch_size=32, threads=2).steps(2):
+        assert (torch.get_num_threads(), float(torch.tensor(1e-40) * 1)) == before
+    assert inside == [(2, 0.0)] * 2
+
+
+def test_generators_that_end_in_any_order_put_the_interrupt_handler_back():
+    ours = signal.getsignal(signal.SIGINT)
+    first, second, third = (tiny_run().steps(3) for _ in range(3))
+    next(first), next(second), next(third)
+    assert signal.getsignal(signal.SIGINT) is not ours
+    for generator in (first, third, second):
+        generator.close()
+    assert signal.getsignal(signal.SIGINT) is ours
 
 
 # -- several players -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ of a single process on the same global batch, up to the order of summation.
 
 from __future__ import annotations
 
+import atexit
 import os
 
 import torch
@@ -29,6 +30,7 @@ class Processes:
             raise LabError(f"WORLD_SIZE asks for {os.environ['WORLD_SIZE']} processes, but only {state.num_processes} "
                            "joined; start them with `accelerate launch` or `torchrun`.")
         self.rank, self.number, self.device = state.process_index, state.num_processes, state.device
+        atexit.register(_leave)
 
     def average_gradients(self, parameters: list[torch.nn.Parameter]) -> None:
         """Replace each gradient by its mean over the processes."""
@@ -47,6 +49,12 @@ class Processes:
     def _mean_(self, tensor: Tensor) -> None:
         torch.distributed.all_reduce(tensor)
         tensor /= self.number
+
+
+def _leave() -> None:
+    """Gloo's threads must have ended before the interpreter does."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def processes(device: str = "auto") -> Processes | None:

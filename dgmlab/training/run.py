@@ -135,7 +135,7 @@ class Run:
         self.notes: list[str] = []          # sentences about what happened on the way, for the user
         self._own: set[Path] = set()        # folders that hold this run and no other
         self._journalled = 0                # how many entries of the knobs' log are in the journal
-        self._interrupted = self._stepping = False
+        self._interrupted = False
         self._good = [self._remember()]
         self.live = Live(self)
 
@@ -150,16 +150,25 @@ class Run:
             NonFinite: a term of the loss is infinite or undefined. The run is back at its last good state.
         """
         check_number("The number of steps", number, 0, whole=True)
-        with self._own_threads(), self._interrupts_between_steps():
+        with _interrupts.between_steps() as guarded:
             for _ in range(int(number)):
                 with self.lock:
-                    # Numbers that have decayed below 1e-38 (unused codes, dead units) would slow every product.
-                    torch.set_flush_denormal(True)
-                    self._stepping, self._interrupted = True, False
+                    self._interrupted = False
+                    if guarded:
+                        _interrupts.stepping = self
                     try:
+                        with_threads = torch.get_num_threads()
+                        if self.device.type == "cpu" and with_threads != self.threads.number:
+                            torch.set_num_threads(self.threads.number)
+                        # Numbers that have decayed below 1e-38 (unused codes, dead units) would slow every product.
+                        torch.set_flush_denormal(True)
                         tick = self._advance()
                     finally:
-                        self._stepping = False
+                        torch.set_flush_denormal(False)
+                        if torch.get_num_threads() != with_threads:
+                            torch.set_num_threads(with_threads)
+                        if guarded:
+                            _interrupts.stepping = None
                 if self._interrupted:
                     raise KeyboardInterrupt
                 yield tick
@@ -472,39 +481,42 @@ class Run:
                 self.notes.append(f"{path} is damaged at line {number}; the change of a knob noted there is lost.")
         return sorted(events.values(), key=lambda event: event["step"])
 
-    # -- inside --------------------------------------------------------------------------------------------------
+
+class _Interrupts:
+    """In the main thread, an interrupt that falls into a step of a run waits for its end."""
+
+    def __init__(self):
+        self.stepping: Run | None = None
+        self._open = 0              # generators of steps that have begun and not ended, in whatever order they will
+        self._before: Callable | None = None
 
     @contextmanager
-    def _own_threads(self):
-        before = torch.get_num_threads()
-        if self.device.type == "cpu" and before != self.threads.number:
-            torch.set_num_threads(self.threads.number)
-        try:
-            yield
-        finally:
-            torch.set_flush_denormal(False)
-            if torch.get_num_threads() != before:
-                torch.set_num_threads(before)
-
-    @contextmanager
-    def _interrupts_between_steps(self):
-        before = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is not threading.main_thread() or not callable(before):
-            yield
+    def between_steps(self):
+        """Watch for interrupts; yields whether it does."""
+        handler = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or not callable(handler):
+            yield False
             return
-
-        def on_interrupt(number, frame):
-            if self._stepping:
-                self._interrupted = True
-            else:
-                before(number, frame)
-
-        signal.signal(signal.SIGINT, on_interrupt)
+        if handler != self._handle:
+            self._before = handler
+            signal.signal(signal.SIGINT, self._handle)
+        self._open += 1
         try:
-            yield
+            yield True
         finally:
-            if threading.current_thread() is threading.main_thread():       # a forgotten generator may end anywhere
-                signal.signal(signal.SIGINT, before)
+            self._open -= 1
+            # A forgotten generator may end in any thread.
+            if not self._open and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, self._before)
+
+    def _handle(self, number, frame):
+        if self.stepping is not None:
+            self.stepping._interrupted = True
+        else:
+            self._before(number, frame)
+
+
+_interrupts = _Interrupts()
 
 
 class _SeesDraws(TorchDispatchMode):
