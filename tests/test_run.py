@@ -20,7 +20,7 @@ from dgmlab.schedules import cyclical
 from dgmlab.training import NonFinite, Run, TensorBatches, graphs
 from dgmlab.training import run as run_module
 from dgmlab.training.devices import choose_device, choose_precision, choose_threads
-from dgmlab.training.dropout import OwnDropout
+from dgmlab.training.draws import OwnDropout
 from dgmlab.training.history import History, pack
 
 from .support import TinyGAN, TinyLSTM, TinyVAE, assert_equal_to_the_bit, data, everything, tiny_run, train

@@ -31,7 +31,7 @@ from ..models.vae import VAE
 from ..rng import Rng
 from ..schedules import Schedule
 from ..training import Run, TensorBatches, checkpoint
-from ..training.run import versions
+from ..training.state import versions
 
 PUBLISHED = {"vae": -86.76, "iwae": -84.78}       # Burda et al. 2016, table 1, nats; recalled, not re-read
 SHAPE = (1, 28, 28)

@@ -13,30 +13,28 @@ replayed to the same numbers.
 
 from __future__ import annotations
 
-import json
-import platform
-import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import LabError, check_choice, check_number
 from ..knobs import Knobs, Real, Whole
 from ..models.recipe import Recipe
 from ..rng import Rng
-from . import checkpoint, devices
+from . import devices
 from .batches import TensorBatches
-from .dropout import adopt_dropout
+from .draws import SeesDraws, adopt_dropout, global_generator
 from .graphs import StepGraph, check_baked
 from .history import History
+from .interrupts import interrupts
 from .live import Live
+from .state import collect, put_back
+from .store import Store
 
-JOURNAL = "knobs.jsonl"
 GUARD_EVERY = 50        # steps between two copies of the state kept in memory, to fall back on
 
 
@@ -133,8 +131,7 @@ class Run:
         self.folder = Path(folder) if folder is not None else None
         self.every, self.keep = int(every), int(keep)
         self.notes: list[str] = []          # sentences about what happened on the way, for the user
-        self._own: set[Path] = set()        # folders that hold this run and no other
-        self._journalled = 0                # how many entries of the knobs' log are in the journal
+        self._store = Store(self)
         self._interrupted = False
         self._good = [self._remember()]
         self.live = Live(self)
@@ -150,12 +147,12 @@ class Run:
             NonFinite: a term of the loss is infinite or undefined. The run is back at its last good state.
         """
         check_number("The number of steps", number, 0, whole=True)
-        with _interrupts.between_steps() as guarded:
+        with interrupts.between_steps() as guarded:
             for _ in range(int(number)):
                 with self.lock:
                     self._interrupted = False
                     if guarded:
-                        _interrupts.stepping = self
+                        interrupts.stepping = self
                     try:
                         with_threads = torch.get_num_threads()
                         if self.device.type == "cpu" and with_threads != self.threads.number:
@@ -168,7 +165,7 @@ class Run:
                         if torch.get_num_threads() != with_threads:
                             torch.set_num_threads(with_threads)
                         if guarded:
-                            _interrupts.stepping = None
+                            interrupts.stepping = None
                 if self._interrupted:
                     raise KeyboardInterrupt
                 yield tick
@@ -178,11 +175,11 @@ class Run:
         return next(self.steps(1))
 
     def _advance(self) -> Tick:
-        if self.folder and self.folder not in self._own:
+        if self.folder and self.folder not in self._store.own:
             self.save()                 # so that a kill before the next checkpoint can be resumed as well
         knobs = self.knobs.at(self.step)
-        if self.folder and len(self.knobs.log) != self._journalled:
-            self._write_journal()
+        if self.folder and len(self.knobs.log) != self._store.journalled:
+            self._store.write_journal()
         if self.step == 0:
             self._good = [self._remember()]         # with the weights and schedules that were put in since
         row = self._first_step(knobs) if self.step == 0 else self._one_step(knobs)
@@ -204,11 +201,11 @@ class Run:
 
     def _first_step(self, knobs):
         """The first step, watched for random numbers that are not the run's own."""
-        before = _global_generator(self.device)
-        with _SeesDraws() as draws:
+        before = global_generator(self.device)
+        with SeesDraws() as draws:
             row = self._one_step(knobs)
         # Another thread may have drawn meanwhile, hence both signs.
-        if draws.seen and not torch.equal(before, _global_generator(self.device)):
+        if draws.seen and not torch.equal(before, global_generator(self.device)):
             self._recall(self._good[0])
             raise LabError(f"{type(self.model).__name__} draws from torch's global generator ({draws.seen}), so the "
                            "run could not be resumed or replayed; let it draw from the rng that step() and loss() are "
@@ -276,8 +273,8 @@ class Run:
             self._recall(self._good[0])
             self.knobs.reset()
             self.notes.clear()
-            if self.folder in self._own:
-                self.clear_folder()
+            if self.folder in self._store.own:
+                self._store.clear()
 
     def _guard(self):
         """Keep copies of good states; on a non-finite loss or parameter go back to one and say what blew up."""
@@ -324,53 +321,17 @@ class Run:
         self.restore(good["tensors"], good["meta"])
         # It has proved to be good for a while, so it is also what the next fall goes back to.
         self._good = self._good[:1] if good is self._good[0] else [self._good[0], good, good]
-        if self.folder in self._own and self._writes:
-            for path in checkpoint.found(self.folder):
-                if checkpoint.step_of(path) > self.step:
-                    path.unlink(missing_ok=True)
-            self._rewrite_journal(self.folder, self.knobs.log)
+        self._store.forget_later()
 
     # -- saving --------------------------------------------------------------------------------------------------
 
     def state(self, *, history: bool = True) -> tuple[dict[str, Tensor], dict]:
         """Everything that decides the numbers from here on: tensors, and JSON-able data."""
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        groups = {}
-        for player, optimizer in self.optimizers.items():
-            state = optimizer.state_dict()
-            groups[player] = [{k: (v.item() if isinstance(v, Tensor) else v) for k, v in group.items()}
-                              for group in state["param_groups"]]
-            for index, slots in state["state"].items():
-                tensors |= {f"optimizer.{player}.{index}.{slot}": value for slot, value in slots.items()}
-        batch_tensors, batch_meta = self.batches.state()
-        tensors |= {f"batches.{name}": tensor for name, tensor in batch_tensors.items()}
-        tensors |= {"rng.noise": self.rng.state(), "rng.order": self._order.state()}
-        meta = {"step": self.step, "seed": self.seed, "threads": self.threads.number, "spec": self.spec,
-                "device": self.device.type,
-                "knobs": self.knobs.state(), "batches": batch_meta, "optimizers": groups,
-                "versions": versions()}
-        if history:
-            columns, meta["history"] = self.history.state()
-            tensors |= columns
-        return tensors, meta
+        return collect(self, history)
 
     def restore(self, tensors: dict[str, Tensor], meta: dict) -> None:
         """Go on from a state."""
-        pick = _picker(tensors)
-        self.batches.restore(pick("batches."), meta["batches"])         # first: it refuses what does not fit the data
-        self.model.load_state_dict(pick("model."))
-        for player, optimizer in self.optimizers.items():
-            slots: dict[int, dict[str, Tensor]] = {}
-            for name, value in pick(f"optimizer.{player}.").items():
-                index, slot = name.split(".", 1)
-                slots.setdefault(int(index), {})[slot] = value.clone()
-            _restore_optimizer(optimizer, slots, meta["optimizers"][player], captured=self._graph is not None)
-        self.rng.restore(tensors["rng.noise"])
-        self._order.restore(tensors["rng.order"])
-        self.knobs.restore(meta["knobs"])
-        self.step = meta["step"]
-        if meta["threads"] != self.threads.number:
-            self.threads = devices.Threads(meta["threads"], "as it was when the run was saved")
+        put_back(self, tensors, meta)
         if "history" in meta:
             self.history.restore(tensors, meta["history"])
             now = self._remember()
@@ -382,22 +343,7 @@ class Run:
         Raises:
             LabError: the folder cannot be written to, or holds another run.
         """
-        folder = Path(folder) if folder is not None else self.folder
-        if folder is None:
-            raise LabError("This run has no folder to save to; give one, as in run.save('my_run').")
-        with self.lock:
-            path = checkpoint.path_for(folder, self.step)
-            if self._writes:
-                if folder not in self._own:
-                    if checkpoint.found(folder):
-                        raise LabError(f"{folder} already holds a run; call run.resume() to go on with it, or choose "
-                                       "another folder.")
-                    checkpoint.sweep(folder)
-                    self._rewrite_journal(folder, self.knobs.log)
-                checkpoint.write(path, *self.state())
-                checkpoint.prune(folder, self.keep, self.step)
-            self._own.add(folder)
-        return path
+        return self._store.save(folder)
 
     def resume(self, folder: str | Path | None = None) -> bool:
         """Go on from the newest readable checkpoint of the run's folder; False where there is none.
@@ -405,150 +351,11 @@ class Run:
         Changes of knobs made after that checkpoint are made again at their steps, so the numbers come out as if the
         run had never stopped.
         """
-        folder = Path(folder) if folder is not None else self.folder
-        if folder is None:
-            raise LabError("This run has no folder to resume from; give one, as in run.resume('my_run').")
-        best = checkpoint.newest(folder)
-        if best is None:
-            return False
-        path, tensors, meta, refused = best
-        self._check_same_run(path, tensors, meta)
-        with self.lock:
-            self.notes += refused
-            self.restore(tensors, meta)
-            later = [event for event in self._read_journal(folder) if event["step"] >= self.step]
-            self.knobs.replay(later)
-            self._own.add(folder)
-            if folder == self.folder and self._writes:
-                checkpoint.sweep(folder)
-                self._rewrite_journal(folder, self.knobs.log, later)
-        return True
+        return self._store.resume(folder)
 
     def clear_folder(self) -> None:
         """Delete the run's checkpoints."""
-        if self._writes:
-            for path in checkpoint.found(self.folder):
-                path.unlink(missing_ok=True)
-            (self.folder / JOURNAL).unlink(missing_ok=True)
-        self._own.discard(self.folder)
-        self._journalled = 0
-
-    @property
-    def _writes(self) -> bool:
-        """Of several processes, only one writes files."""
-        return not self.group or self.group.rank == 0
-
-    def _check_same_run(self, path, tensors, meta):
-        mine = {name: tuple(t.shape) for name, t in self.model.state_dict().items()}
-        theirs = {name: tuple(t.shape) for name, t in _picker(tensors)("model.").items()}
-        same_handles = (set(meta["optimizers"]), set(meta["knobs"]["values"])) == (
-            set(self.optimizers), set(self.knobs.values()))
-        if mine != theirs or not same_handles:
-            raise LabError(f"{path} holds another model than this run's; build the run with the same sizes, or choose "
-                           "another folder.")
-        if meta["seed"] != self.seed:
-            raise LabError(f"{path} was made with seed {meta['seed']}, this run has seed {self.seed}; use the same "
-                           "seed to resume it.")
-        if meta["device"] != self.device.type:
-            raise LabError(f"{path} was made on {meta['device']!r}, whose random numbers {self.device.type!r} cannot "
-                           f"continue; build the run with device={meta['device']!r} to resume it.")
-
-    # The journal holds the changes of knobs, so that a kill between two checkpoints does not lose them.
-
-    def _write_journal(self):
-        new = self.knobs.log[self._journalled:]
-        if self._writes:
-            with _writing(self.folder), open(self.folder / JOURNAL, "a", encoding="utf-8") as file:
-                file.writelines(json.dumps(event) + "\n" for event in new)
-        self._journalled += len(new)
-
-    def _rewrite_journal(self, folder: Path, *logs: list[dict]):
-        text = "".join(json.dumps(event) + "\n" for log in logs for event in log)
-        with _writing(folder):
-            checkpoint.write_atomically(folder / JOURNAL, text.encode())
-        if folder == self.folder:
-            self._journalled = len(self.knobs.log)
-
-    def _read_journal(self, folder) -> list[dict]:
-        path = Path(folder) / JOURNAL
-        events: dict[tuple, dict] = {}
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if path.exists() else []
-        for number, line in enumerate(lines, 1):            # a last line without its end was cut off by a kill
-            try:
-                event = json.loads(line)
-                events[event["step"], event["knob"]] = event        # of a resumed run, the later entry counts
-            except (json.JSONDecodeError, KeyError, TypeError):
-                self.notes.append(f"{path} is damaged at line {number}; the change of a knob noted there is lost.")
-        return sorted(events.values(), key=lambda event: event["step"])
-
-
-class _Interrupts:
-    """In the main thread, an interrupt that falls into a step of a run waits for its end."""
-
-    def __init__(self):
-        self.stepping: Run | None = None
-        self._open = 0              # generators of steps that have begun and not ended, in whatever order they will
-        self._before: Callable | None = None
-
-    @contextmanager
-    def between_steps(self):
-        """Watch for interrupts; yields whether it does."""
-        handler = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is not threading.main_thread() or not callable(handler):
-            yield False
-            return
-        if handler != self._handle:
-            self._before = handler
-            signal.signal(signal.SIGINT, self._handle)
-        self._open += 1
-        try:
-            yield True
-        finally:
-            self._open -= 1
-            # A forgotten generator may end in any thread.
-            if not self._open and threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGINT, self._before)
-
-    def _handle(self, number, frame):
-        if self.stepping is not None:
-            self.stepping._interrupted = True
-        else:
-            self._before(number, frame)
-
-
-_interrupts = _Interrupts()
-
-
-class _SeesDraws(TorchDispatchMode):
-    """Notes the first operation of this thread that draws random numbers from a global generator."""
-
-    seen = ""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if torch.Tag.nondeterministic_seeded in func.tags and not (kwargs or {}).get("generator"):
-            self.seen = self.seen or str(func).removesuffix(".default")
-        return func(*args, **(kwargs or {}))
-
-
-def _global_generator(device: torch.device) -> Tensor:
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
-
-
-@contextmanager
-def _writing(folder: Path):
-    try:
-        yield
-    except OSError as error:
-        raise LabError(f"The folder {folder} could not be written to ({error.strerror}); "
-                       "free some space or choose another folder.") from error
-
-
-def versions() -> dict[str, str]:
-    """What the numbers of a run may depend on besides its state."""
-    from .. import __version__
-
-    return {"dgmlab": __version__, "torch": torch.__version__, "python": platform.python_version(),
-            "machine": f"{platform.system()} {platform.machine()}"}
+        self._store.clear()
 
 
 def _build(build, seed: int, device: torch.device) -> Recipe:
@@ -562,37 +369,3 @@ def _build(build, seed: int, device: torch.device) -> Recipe:
         raise LabError(f"A run trains a Recipe (see dgmlab/models/recipe.py), not {type(model).__name__}; derive the "
                        "model's class from Recipe.")
     return model
-
-
-def _picker(tensors):
-    return lambda prefix: {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
-
-def _restore_optimizer(optimizer, slots, groups, captured: bool):
-    """Put an optimizer's state back in place: a captured graph keeps pointing at the same memory."""
-    for group, saved in zip(optimizer.param_groups, groups):
-        for name, value in saved.items():
-            if name == "params":
-                continue
-            if isinstance(group[name], Tensor):
-                group[name].fill_(value)
-            else:
-                group[name] = tuple(value) if isinstance(group[name], tuple) else value
-    parameters = [(p, group) for group in optimizer.param_groups for p in group["params"]]
-    for index, (parameter, group) in enumerate(parameters):
-        if index not in slots:
-            state = optimizer.state.get(parameter, {})          # going back to before the first step
-            if captured:
-                for value in state.values():
-                    value.zero_()
-            else:
-                state.clear()
-            continue
-        state = optimizer.state[parameter]
-        for slot, value in slots[index].items():
-            if slot in state:
-                state[slot].copy_(value)
-            elif slot == "step" and not (group.get("fused") or group.get("capturable")):
-                state[slot] = value                         # torch counts on the CPU then
-            else:
-                state[slot] = value.to(parameter.device)

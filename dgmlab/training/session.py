@@ -12,7 +12,8 @@ import numpy as np
 
 from ..errors import LabError
 from .checkpoint import write_atomically
-from .run import Run, versions
+from .run import Run
+from .state import versions
 
 FORMAT = "dgmlab session 1"
 ROWS = 200          # rows of the history kept in the file for comparison, besides a digest of all of them
