@@ -54,6 +54,7 @@ class Live:
         goal: the number of completed steps that :meth:`wait` waits for.
         error: what ended the last training, if something did.
         watchers: functions called with the run after every step, in the training thread; they must be quick.
+        pace: the most steps a second, for who wants to watch; None for no limit.
     """
 
     def __init__(self, run):
@@ -63,6 +64,7 @@ class Live:
         self.watchers: list[Callable] = []
         self.on_state: list[Callable] = []
         self.idle_limit = IDLE_LIMIT
+        self.pace: float | None = None
         self.why_paused = ""
         self._thread: threading.Thread | None = None
         self._limit = ENDLESS
@@ -196,9 +198,13 @@ class Live:
             tell()
 
     def _train(self, limit, pause):
+        due = time.monotonic()
         for _ in self.run.steps(limit):
             for watch in self.watchers:
                 watch(self.run)
+            if self.pace:
+                due = max(due + 1 / self.pace, time.monotonic() - 0.1)      # what was lost is not made up for
+                pause.wait(max(0.0, due - time.monotonic()))
             if pause.is_set():
                 return
             if time.monotonic() - self._touched > self.idle_limit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import threading
 from collections.abc import Callable
 
@@ -30,6 +31,7 @@ class KnobControl:
                  schedules: dict[str, Callable[[], Schedule]] | None = None):
         self.knobs, self.name, self.touched, self.schedules = knobs, name, touched, schedules or {}
         self._showing: int | None = None        # the thread that is changing the widgets to follow the knob
+        self._shown: collections.deque = collections.deque(maxlen=3)        # what was shown of late
         self.input = _input_for(knobs.traits()[name], getattr(knobs, name))
         self.input.observe(self._moved, "value")
         knobs.observe(self._follow, name)
@@ -53,10 +55,16 @@ class KnobControl:
 
     def _moved(self, change):
         if self._showing != threading.get_ident():
+            if self.name in self.knobs.schedules and self._is_echo(change["new"]):
+                return
             self.touched()
             setattr(self.knobs, self.name, change["new"])
             if self.schedules:
                 self._quietly(self.mover, BY_HAND)
+
+    def _is_echo(self, value) -> bool:
+        """Whether the page only sends back what a schedule has just shown there."""
+        return any(value == shown or isinstance(value, float) and abs(value - shown) < 1e-6 for shown in self._shown)
 
     def _chosen(self, change):
         if self._showing == threading.get_ident():
@@ -73,8 +81,12 @@ class KnobControl:
     def _show(self, value):
         if isinstance(self.input, widgets.FloatSlider | widgets.IntSlider):     # a value beyond the slider widens it
             self.input.max, self.input.min = max(self.input.max, value), min(self.input.min, value)
+            if self.name in self.knobs.schedules:
+                # In whole steps of the slider: the page would round any other value and send it back, as if by hand.
+                value = round(self.input.min + round((value - self.input.min) / self.input.step) * self.input.step, 9)
         elif isinstance(self.input, widgets.SelectionSlider) and value not in dict(self.input.options).values():
             self.input.options = _options([v for _, v in self.input.options] + [value])
+        self._shown.append(value)
         self._quietly(self.input, value)
 
     def _quietly(self, widget, value):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import datetime
 import html
+import math
 import threading
 import time
 import weakref
@@ -25,10 +26,11 @@ from ..training.live import is_live, pause_all
 from ..training.session import save_session
 from .controls import KnobControl
 from .painter import shared_painter
-from .pictures import Picture, still
+from .pictures import Picture, blank, still
 from .recovery import Shelf
 
 REFRESH = 0.15          # seconds between two screen updates at best
+SPEEDS = [("full", None), ("300 steps/s", 300.0), ("100 steps/s", 100.0), ("30 steps/s", 30.0)]
 SHARE = 0.1             # of the training time, at most, goes into collecting what is drawn
 
 
@@ -54,11 +56,12 @@ class Panel:
         schedules: for some knobs, what the menu beside them offers; see :class:`KnobControl`.
         view: further widgets that change what is shown, not what is trained.
         steps: how far ``run.wait()`` waits, and how long a run without a front end is.
+        pace: the most steps a second while somebody watches, for what would be over too soon; None for no limit.
         name: of the files that Save writes.
     """
 
     def __init__(self, run: Run, rows: list[dict[str, Picture]], knobs: list[str], *, schedules: dict | None = None,
-                 view: list[widgets.Widget] = (), steps: int = 2000, name: str = "run"):
+                 view: list[widgets.Widget] = (), steps: int = 2000, pace: float | None = None, name: str = "run"):
         check_number("The number of steps", steps, 1, whole=True)
         pause_all("a new panel was opened")
         self.run, self.name = run, name
@@ -73,6 +76,7 @@ class Panel:
         self._said = ""
         if is_live():
             self.shelf = Shelf(run, name)
+            run.live.pace = pace
             self._build(knobs, schedules or {}, list(view))
 
     # -- what it looks like --------------------------------------------------------------------------------------
@@ -88,22 +92,30 @@ class Panel:
                             self._save)}
         if self.shelf.last:
             at = f"{self.shelf.last[1]:,}"
-            self.buttons["recover"] = _button(f"Go on from {at}", "history", "Go on with your last session of this "
-                                              f"experiment, from step {at}", self._recover, width="170px")
-        self.status = widgets.HTML(layout={"margin": "0 0 0 12px"})
-        self.message = widgets.HTML(layout={"display": "none"})             # one sentence, where there is one to say
+            self.buttons["recover"] = _button(f"Go on from step {at}", "history", "An earlier session of this "
+                                              f"experiment ended at step {at}: go on with it", self._recover,
+                                              width="210px")
+        # A line of its own, and of a fixed height, so that nothing below moves when the numbers grow.
+        self.status = widgets.HTML(layout={"min_height": "28px", "margin": "2px"})
         self.controls = [KnobControl(run.knobs, name, run.live.touch, schedules.get(name)) for name in knobs]
-        # Side by side at their own size where the page is wide enough, smaller where it is not.
-        self.images = {key: widgets.Image(format="jpeg", layout={
-                           "flex": f"{picture.size[0]} 1 0", "min_width": "0", "max_width": f"{picture.size[0]}px",
-                           "height": "auto", "object_fit": "contain"})
-                       for key, picture in self.pictures.items()}
-        lines = [widgets.HBox([self.images[key] for key in row], layout={"align_items": "flex-start"})
-                 for row in self.rows]
+        self.speed = widgets.Dropdown(options=SPEEDS, description="speed", tooltip="At most so many steps a second",
+                                      value=run.live.pace if run.live.pace in dict(SPEEDS).values() else None,
+                                      style={"description_width": "initial"}, layout={"width": "200px"})
+        self.speed.observe(lambda change: setattr(run.live, "pace", change["new"]), "value")
+        # Placeholders of the right size; side by side at their own size on a wide page, smaller on a narrow one.
+        self.images, lines = {}, []
+        for row in self.rows:
+            whole = sum(picture.size[0] for picture in row.values())
+            for key, (width, height) in ((key, picture.size) for key, picture in row.items()):
+                self.images[key] = widgets.Image(
+                    value=blank(width, height), format="jpeg", width=width, height=height,
+                    layout={"width": f"{99.5 * width / whole:.2f}%", "max_width": f"{1.3 * width:.0f}px",
+                            "height": "auto"})
+            lines.append(widgets.HBox([self.images[key] for key in row], layout={"align_items": "flex-start"}))
         wrap = {"align_items": "center", "flex_flow": "row wrap"}
         self.widget = widgets.VBox([
-            widgets.HBox([*self.buttons.values(), self.status], layout=wrap), self.message,
-            widgets.HBox([control.widget for control in self.controls], layout=wrap),
+            widgets.HBox(list(self.buttons.values())), self.status,
+            widgets.HBox([*(control.widget for control in self.controls), self.speed], layout=wrap),
             *([widgets.HBox(view, layout=wrap)] if view else []), *lines])
         for widget in view:
             if hasattr(widget, "value"):
@@ -120,7 +132,9 @@ class Panel:
         from IPython.display import display
 
         if is_live():
-            display(self.widget)
+            # Where the widget cannot be shown (a saved notebook opened again), this text stands in its place.
+            bundle = self.widget._repr_mimebundle_() | {"text/plain": "The live panel. Run this cell to see it."}
+            display(bundle, raw=True)
         else:
             self.run.wait()
             self.show_still()
@@ -230,11 +244,15 @@ class Panel:
             state = "ready: press Start"
         else:
             state = "paused" + (f": {live.why_paused}" if live.why_paused else "")
-        _put(self.status, "value", f"step {run.step:,} &nbsp; {state} &nbsp; seed {run.seed}")
         error = "" if live.error is None else str(live.error) or repr(live.error)
-        text = html.escape(error or self._said)
-        _put(self.message, "value", f"<b style='color:#b00020'>{text}</b>" if error else text)
-        _put(self.message.layout, "display", "" if text else "none")
+        said = html.escape(error or self._said)
+        colour = "color:#b00020" if error else ""
+        _put(self.status, "value", f"step {run.step:,} &nbsp; {state} &nbsp; seed {run.seed} &nbsp; "
+                                   f"<span style='{colour}'>{said}</span>")
+        _put(self.buttons["start"], "disabled", live.training)
+        _put(self.buttons["pause"], "disabled", not live.training)
+        if "recover" in self.buttons and (run.step or not self.shelf.last):      # it would replace what is there
+            _put(self.buttons["recover"].layout, "display", "none")
 
     # -- buttons -------------------------------------------------------------------------------------------------
 
@@ -248,11 +266,11 @@ class Panel:
             self._said = f"went on from step {self.shelf.recover():,}"
         except LabError as error:
             self._said = str(error)
-        self.buttons["recover"].layout.display = "none"
         self.redraw()
 
     def _pause(self):
         self.run.pause()
+        self.shelf.keep(math.inf)
         self.redraw()
 
     def _step(self):
@@ -263,6 +281,8 @@ class Panel:
         self.run.live.error = None
         self.run.reset()
         self._said = ""
+        for picture in self.pictures.values():
+            picture.start_anew()
         self.redraw()
 
     def _save(self):
@@ -275,7 +295,7 @@ class Panel:
             self._say(str(error))
 
 
-def _put(widget, trait: str, value: str) -> None:
+def _put(widget, trait: str, value) -> None:
     """Set a trait only where it changes: each change is a message to the page."""
     if getattr(widget, trait) != value:
         setattr(widget, trait, value)

@@ -10,8 +10,11 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import math
 import os
 import shutil
+import time
+import weakref
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -21,6 +24,9 @@ from ..training import Run, checkpoint
 
 EVERY = 15          # seconds between two saves of a live run
 KEPT = 3            # ended sessions that are kept of each lab
+
+
+_open: weakref.WeakValueDictionary[Path, Shelf] = weakref.WeakValueDictionary()      # by lab
 
 
 class Shelf:
@@ -38,19 +44,31 @@ class Shelf:
         self._lock: FileLock | None = None
         self._next = 0.0
         if run.spec and not run.folder and self._claim():
+            # The same cell has been run again: what it showed before is the last session now.
+            if (before := _open.get(self.root)) is not None:
+                before.give_up()
+            _open[self.root] = self
             self._look_around()
 
     def keep(self, now: float) -> None:
         """Save the run if it is time to; called between steps."""
-        if self._lock is not None and now > self._next:
+        if self._lock is not None and now > self._next and self.run.step:
             self.run.save()
-            self._next = now + EVERY
+            self._next = min(now, time.monotonic()) + EVERY
 
     def recover(self) -> int:
         """Go on with the last session; returns its step."""
-        self.run.resume(self.last[0])
+        folder, _ = self.last
         self.last = None
+        self.run.resume(folder)
         return self.run.step
+
+    def give_up(self) -> None:
+        """The session has ended: another panel of this process may go on with it."""
+        if self._lock is not None:
+            self.keep(math.inf)
+            self._lock.release()
+            self._lock = None
 
     def _claim(self) -> bool:
         """A new folder, locked, for this run. Where none can be made (a read-only place), the run is not kept."""

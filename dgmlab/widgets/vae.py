@@ -18,12 +18,14 @@ SHOWN = 10              # images in a row
 TERMS = {"reconstruction": "reconstruction", "kl": "KL"}
 
 
-def vae_panel(run: Run, *, steps: int = 2000, map: str | None = None, name: str = "03_vae") -> Panel:
+def vae_panel(run: Run, *, steps: int = 2000, pace: float | None = None, map: str | None = None,
+              name: str = "03_vae") -> Panel:
     """The live panel of a VAE.
 
     Args:
         run: from :func:`dgmlab.experiments.vae.make_run`, or any run of a VAE with a ``data`` attribute.
         steps: how far ``run.wait()`` waits; without a front end, how long the run is.
+        pace: the most steps a second while somebody watches; None for no limit.
         map: how the latent map begins: ``plane``, ``PCA`` or ``t-SNE``; by default the plane if there are two latent
             dimensions, else t-SNE.
         name: of the files that Save writes.
@@ -40,12 +42,14 @@ def vae_panel(run: Run, *, steps: int = 2000, map: str | None = None, name: str 
     new, noise = (Rng(0).normal((n, model.latent)).to(run.device) for n in (6 * SHOWN, len(x)))
     knob = run.knobs.traits()["beta"]
 
+    def recent(run, name):
+        return run.history.column(name)[-window.value:] if run.step else []
+
     def curves(run):
-        history = run.history
         moves = [(event["step"], f"{knob.symbol} = {event['value']:g}" if "value" in event else "schedule")
                  for event in run.knobs.log if event["knob"] == "beta"]
-        return {"steps": history.steps, "events": moves,
-                "values": {label: history.column(name) if run.step else [] for name, label in TERMS.items()}}
+        return {"steps": run.history.steps[-window.value:], "events": moves,
+                "values": {label: recent(run, name) for name, label in TERMS.items()}}
 
     @torch.no_grad()
     def codes(run):
@@ -68,8 +72,7 @@ def vae_panel(run: Run, *, steps: int = 2000, map: str | None = None, name: str 
              "made": ImageRows(made, title="Ten images, and new ones from the prior", size=(320, 380),
                                every=0.4)},
             {"kl": Bars(kl_per_dimension, size=(400, 170), every=0.4),
-             "trace": Trace(lambda run: {"steps": run.history.steps, "values": run.history.column("beta")
-                                         if run.step else []},
+             "trace": Trace(lambda run: {"steps": run.history.steps[-window.value:], "values": recent(run, "beta")},
                             title="The KL weight, as it was moved (saved with the session)", knob="β", size=(780, 170),
                             every=0.4)}]
 
@@ -81,6 +84,9 @@ def vae_panel(run: Run, *, steps: int = 2000, map: str | None = None, name: str 
     # Draws by default: means differ, however little, after the codes have long stopped to tell the decoder anything.
     draws = widgets.Checkbox(value=True, description="with the noise of q", indent=False, layout={"width": "160px"},
                              tooltip="One draw z ~ q(z|x) of each image's code, as the decoder gets it; else its mean")
+    window = widgets.Dropdown(options=[("all", 0), ("last 2,000", 2000), ("last 500", 500)], value=0,
+                              description="steps shown", tooltip="How much of the past the curves show",
+                              style={"description_width": "initial"}, layout={"width": "200px"})
     thumbnails = widgets.Checkbox(value=False, description="show the images", indent=False, layout={"width": "150px"})
     refit = widgets.Button(description="t-SNE from scratch", tooltip="A full fit: the picture moves while it settles",
                            layout={"width": "150px"})
@@ -91,7 +97,7 @@ def vae_panel(run: Run, *, steps: int = 2000, map: str | None = None, name: str 
     for widget in (mode, thumbnails):
         widget.observe(follow, "value")
     panel = Panel(run, rows, ["beta", "lr"], schedules={"beta": kl_schedules(steps, lambda: run.step)},
-                  view=[mode, draws, thumbnails, refit], steps=steps, name=name)
+                  view=[mode, draws, thumbnails, refit, window], steps=steps, pace=pace, name=name)
 
     def fit(_):
         latent_map.refit()

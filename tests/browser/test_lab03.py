@@ -138,6 +138,42 @@ def test_other_cells_run_and_running_again_leaves_no_thread(open_notebook):
     assert len(threads) == 1, threads
 
 
+def test_a_schedule_moves_the_slider_until_a_hand_does(open_notebook):
+    panel = PanelPage(open_notebook("03_vae.ipynb"))
+    panel.page.locator("select", has=panel.page.locator("option", has_text="4 cycles")).first.select_option("4 cycles")
+    panel.press("Start")
+    until(lambda: panel.step() > 400, "it trains")
+    notebook = panel.notebook
+    shown = panel.page.locator(".widget-slider .widget-readout").first.inner_text()
+    until(lambda: panel.page.locator(".widget-slider .widget-readout").first.inner_text() != shown,
+          "the slider follows the schedule")
+    until(lambda: panel.step() > 1500, "several hundred refreshes of the slider")
+    log = notebook.ask("run.knobs.log")
+    assert [list(event)[-1] for event in log] == ["schedule"], f"something else has moved the knob: {log}"
+    assert len(set(notebook.ask("run.history.column('beta').tolist()"))) > 100
+    panel.handle().focus()
+    for _ in range(8):
+        panel.page.keyboard.press("ArrowRight")
+    until(lambda: notebook.ask("'beta' not in run.knobs.schedules"), "the hand takes over")
+
+
+def test_pictures_are_there_after_run_all(open_notebook):
+    notebook = open_notebook("03_vae.ipynb")
+    notebook.command("notebook:run-all-cells")
+    until(lambda: notebook.page.locator("img.widget-image").count() >= 5, "the panel appears", 120)
+    notebook.idle(180)
+    panels = [i for i, source in enumerate(notebook.cells()) if "vae_panel(" in source]
+    for cell in panels:
+        notebook.page.evaluate("""async i => { const notebook = window.jupyterapp.shell.currentWidget.content;
+            await notebook.scrollToItem(i, 'start'); }""", cell)
+        time.sleep(2)
+        notebook.screenshot(f"03_run_all_{cell}")
+        sizes = notebook.page.evaluate("""() => [...document.querySelectorAll('img.widget-image')].map(image =>
+            [image.clientWidth, image.clientHeight, image.naturalWidth])""")
+        seen = [size for size in sizes if size[0] > 100 and size[1] > 50 and size[2] > 100]
+        assert len(seen) >= 5, sizes
+
+
 def test_keyboard_alone(open_notebook):
     panel = PanelPage(open_notebook("03_vae.ipynb"))
     panel.button("Start").focus()

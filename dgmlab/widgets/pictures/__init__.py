@@ -13,9 +13,9 @@ background, and only lines, points and images are drawn anew. That is a few mill
 """
 
 from .bars import Bars
-from .base import Picture, compose, still
+from .base import Picture, blank, compose, still
 from .images import ImageRows
 from .maps import MAPS, LatentMap
 from .series import Curves, Trace
 
-__all__ = ["MAPS", "Bars", "Curves", "ImageRows", "LatentMap", "Picture", "Trace", "compose", "still"]
+__all__ = ["MAPS", "Bars", "Curves", "ImageRows", "LatentMap", "Picture", "Trace", "blank", "compose", "still"]

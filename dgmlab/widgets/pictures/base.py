@@ -58,6 +58,9 @@ class Picture:
         """What is needed of the source's data."""
         return data
 
+    def start_anew(self) -> None:
+        """The run went back to its beginning; forget what the picture has followed so far."""
+
     def alt(self, data: Mapping) -> str:
         """One sentence that says what the picture shows."""
         raise NotImplementedError
@@ -211,6 +214,11 @@ def compose(rows: Sequence[Mapping[str, Picture]], data: Mapping[str, Mapping]) 
     Image.fromarray(whole).quantize(256).save(file, "PNG", optimize=True)  # it is kept in notebooks: a third the size
     alt = " ".join(picture.alt(data[name]) for row in rows for name, picture in row.items())
     return file.getvalue(), wide // 2, alt
+
+
+def blank(width: int, height: int) -> bytes:
+    """A white JPEG of this size, to stand where a picture will be."""
+    return encode(np.full((height, width, 3), 255, np.uint8), "jpeg")
 
 
 def still(rows: Sequence[Mapping[str, Picture]], data: Mapping[str, Mapping]) -> None:

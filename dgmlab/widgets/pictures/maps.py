@@ -61,6 +61,9 @@ class LatentMap(Picture):
         """Ask for a full t-SNE fit; the next refreshes show it happen."""
         self.refits += 1
 
+    def start_anew(self) -> None:
+        self.refit()
+
     def collect(self, run):
         data = super().collect(run)
         return {**data, "mode": self.mode, "thumbnails": self.thumbnails, "refits": self.refits}

@@ -66,9 +66,11 @@ class Curves(Picture):
         means = {name: backward_mean(steps, data["values"][name], self.smooth) for name in names}
         right = nice_above(float(steps[-1]) if len(steps) else 100)
         extent = robust_range([np.stack([data["low"][n], data["high"][n], means[n]]) for n in names], len(steps))
-        self.set_limits((0, right), steady_range(extent, stage.limits and stage.limits[1], room=0.12))
+        left = float(steps[0]) if len(steps) and steps[0] > 1 else 0.0           # a window of a longer history
+        right = right if not left else float(steps[-1])
+        self.set_limits((left, right), steady_range(extent, stage.limits and stage.limits[1], room=0.12))
         stage.hint.set_text("" if any(np.isfinite(mean).any() for mean in means.values()) else "no steps yet")
-        self._draw_events(data.get("events", ()), right)
+        self._draw_events(data.get("events", ()), left, right)
 
         ends = []
         for name, artists in stage.lines.items():
@@ -112,12 +114,12 @@ class Curves(Picture):
                                                          transform=None, linespacing=1.15), on_axes=False)
         self.frame(52, 42, min(width + 14, 0.35 * self.size[0]))
 
-    def _draw_events(self, events, right):
-        stage = self.stage
-        events = merge_events(events, right * 0.04)
-        if [events, right] == stage.seen_events:
+    def _draw_events(self, events, left, right):
+        stage, span = self.stage, right - left
+        events = merge_events([event for event in events if event[0] >= left], span * 0.04)
+        if [events, left, right] == stage.seen_events:
             return
-        stage.seen_events = [events, right]
+        stage.seen_events = [events, left, right]
         for artist in stage.event_artists:
             artist.remove()
         stage.event_artists, taken = [], [-1.0, -1.0]                        # where the text of each row ends
@@ -128,7 +130,7 @@ class Curves(Picture):
                 continue                                                     # no room: the line alone
             label = stage.axes.text(step, 0.995 - 0.052 * row, " " + text, fontsize=SMALL, color=SOFT, va="top",
                                     transform=stage.axes.get_xaxis_transform())
-            taken[row] = step + right * (self.text_width(label) / stage.axes.bbox.width + 0.01)
+            taken[row] = step + span * (self.text_width(label) / stage.axes.bbox.width + 0.01)
             stage.event_artists.append(label)
         self.stale()
 
@@ -181,7 +183,8 @@ class Trace(Picture):
         steps, values = data["steps"], data["values"]
         finite = values[np.isfinite(values)]
         extent = (min(0, finite.min()), max(finite.max(), 1e-12)) if len(finite) else (0, 1)
-        self.set_limits((0, nice_above(float(steps[-1]) if len(steps) else 100)),
+        left = float(steps[0]) if len(steps) and steps[0] > 1 else 0.0
+        self.set_limits((left, float(steps[-1]) if left else nice_above(float(steps[-1]) if len(steps) else 100)),
                         steady_range(extent, self.stage.limits and self.stage.limits[1], room=0.1))
         self.stage.line.set_data(steps, values)
         self.stage.dot.set_data(steps[-1:], values[-1:])
