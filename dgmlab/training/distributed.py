@@ -22,6 +22,9 @@ class Processes:
     """This process among those that share a run."""
 
     def __init__(self, device: str = "auto"):
+        # Every optimizer imports this; imported after the group is made, it would hold on to the group, whose threads
+        # then abort the process at its end.
+        import torch._dynamo  # noqa: F401
         from accelerate import PartialState
 
         without_gpu = str(device) == "cpu" or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")

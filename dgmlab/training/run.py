@@ -202,14 +202,17 @@ class Run:
     def _first_step(self, knobs):
         """The first step, watched for random numbers that are not the run's own."""
         before = global_generator(self.device)
-        with SeesDraws() as draws:
+        draws = SeesDraws()
+        # Messages between processes must not pass through it: torch would never let go of the group again.
+        with nullcontext() if self.group else draws:
             row = self._one_step(knobs)
-        # Another thread may have drawn meanwhile, hence both signs.
-        if draws.seen and not torch.equal(before, global_generator(self.device)):
+        # The state alone would not do: another thread of a notebook may have drawn meanwhile.
+        if (draws.seen or self.group) and not torch.equal(before, global_generator(self.device)):
             self._recall(self._good[0])
-            raise LabError(f"{type(self.model).__name__} draws from torch's global generator ({draws.seen}), so the "
-                           "run could not be resumed or replayed; let it draw from the rng that step() and loss() are "
-                           "given, and use nn.Dropout rather than other kinds of dropout.")
+            where = f" ({draws.seen})" if draws.seen else ""
+            raise LabError(f"{type(self.model).__name__} draws from torch's global generator{where}, so the run could "
+                           "not be resumed or replayed; let it draw from the rng that step() and loss() are given, and "
+                           "use nn.Dropout rather than other kinds of dropout.")
         return row
 
     def update(self, player: str, loss: Tensor, *, clip: float | None = None, **settings) -> None:
