@@ -108,7 +108,7 @@ def test_save_and_replay(panel, tmp_path):
     until(lambda: panel.run.knobs.log, "the knob moves")
     panel.buttons["pause"].click()
     panel.buttons["save"].click()
-    assert "saved" in panel.message.value
+    assert "saved" in panel.status.value
     session = next((tmp_path / "sessions").glob("03_vae-*.json"))
     again = replay(session)
     assert again.exact, again.verdict
@@ -120,7 +120,30 @@ def test_save_and_replay(panel, tmp_path):
 def test_saving_to_a_place_that_cannot_be_written_says_so(panel, tmp_path):
     (tmp_path / "sessions").write_text("a file, not a folder")
     panel.buttons["save"].click()
-    assert "could not be written" in panel.message.value
+    assert "could not be written" in panel.status.value
+
+
+def test_the_page_echoing_a_scheduled_value_takes_nothing_over(panel):
+    beta = control(panel, "beta")
+    panel.run.knobs.drive("beta", cyclical(100_000, start=1, stop=7, cycles=1, ramp=1.0))
+    panel.buttons["start"].click()
+    until(lambda: panel.run.step > 100, "it trains")
+    shown = beta.input.value
+    assert (shown / beta.input.step) == pytest.approx(round(shown / beta.input.step))     # nothing for it to round
+    beta._moved({"new": shown + 1e-9})
+    assert "beta" in panel.run.knobs.schedules and not panel.run.knobs._pending
+    beta._moved({"new": 5.0})
+    until(lambda: "beta" not in panel.run.knobs.schedules, "a hand does")
+
+
+def test_a_speed_limit_holds(panel):
+    panel.speed.value = 30.0
+    panel.buttons["start"].click()
+    until(lambda: panel.run.step > 3, "it trains")
+    start, step = time.monotonic(), panel.run.step
+    time.sleep(1)
+    assert panel.run.step - step <= 31 * (time.monotonic() - start) + 2
+    panel.buttons["pause"].click()
 
 
 def test_reset(panel):
@@ -137,12 +160,12 @@ def test_a_non_finite_loss_is_shown_and_the_run_goes_on(panel):
     until(lambda: panel.run.step > 120, "it trains")
     hook = panel.run.model.decoder.register_forward_hook(lambda module, inputs, output: output * float("nan"))
     until(lambda: "stopped" in panel.status.value, "it stops")
-    assert "last good state" in panel.message.value
+    assert "last good state" in panel.status.value
     hook.remove()
     step = panel.run.step
     panel.buttons["start"].click()
     until(lambda: panel.run.step > step + 20, "it goes on")
-    until(lambda: "last good state" not in panel.message.value, "the sentence goes away")
+    until(lambda: "last good state" not in panel.status.value, "the sentence goes away")
 
 
 def test_a_new_panel_pauses_the_one_before(panel):
@@ -196,6 +219,16 @@ def test_a_killed_kernel_loses_nothing(panel, tmp_path):
     step = found.run.step
     until(lambda: found.run.step > step + 10, "it goes on")
     found.run.pause()
+
+
+def test_running_the_cell_again_offers_what_was_there(panel):
+    panel.buttons["start"].click()
+    until(lambda: panel.run.step > 50, "it trains")
+    panel.buttons["pause"].click()
+    again = vae_panel(make_run(), steps=100)
+    assert again.buttons["recover"].description == f"Go on from step {panel.run.step:,}"
+    again.buttons["recover"].click()
+    assert again.run.step == panel.run.step and again.buttons["recover"].layout.display == "none"
 
 
 def test_two_kernels_never_share_a_folder(panel):

@@ -30,7 +30,7 @@ from .pictures import Picture, blank, still
 from .recovery import Shelf
 
 REFRESH = 0.15          # seconds between two screen updates at best
-SPEEDS = [("full", None), ("300 steps/s", 300.0), ("100 steps/s", 100.0), ("30 steps/s", 30.0)]
+SPEEDS = [("full", 0.0), ("300 steps/s", 300.0), ("100 steps/s", 100.0), ("30 steps/s", 30.0)]
 SHARE = 0.1             # of the training time, at most, goes into collecting what is drawn
 
 
@@ -99,9 +99,9 @@ class Panel:
         self.status = widgets.HTML(layout={"min_height": "28px", "margin": "2px"})
         self.controls = [KnobControl(run.knobs, name, run.live.touch, schedules.get(name)) for name in knobs]
         self.speed = widgets.Dropdown(options=SPEEDS, description="speed", tooltip="At most so many steps a second",
-                                      value=run.live.pace if run.live.pace in dict(SPEEDS).values() else None,
-                                      style={"description_width": "initial"}, layout={"width": "200px"})
-        self.speed.observe(lambda change: setattr(run.live, "pace", change["new"]), "value")
+                                      value=min(dict(SPEEDS).values(), key=lambda v: abs(v - (run.live.pace or 0))),
+                                      style={"description_width": "initial"}, layout={"width": "180px"})
+        self.speed.observe(lambda change: setattr(run.live, "pace", change["new"] or None), "value")
         # Placeholders of the right size; side by side at their own size on a wide page, smaller on a narrow one.
         self.images, lines = {}, []
         for row in self.rows:
@@ -114,8 +114,8 @@ class Panel:
             lines.append(widgets.HBox([self.images[key] for key in row], layout={"align_items": "flex-start"}))
         wrap = {"align_items": "center", "flex_flow": "row wrap"}
         self.widget = widgets.VBox([
-            widgets.HBox(list(self.buttons.values())), self.status,
-            widgets.HBox([*(control.widget for control in self.controls), self.speed], layout=wrap),
+            widgets.HBox([*self.buttons.values(), self.speed], layout=wrap), self.status,
+            widgets.HBox([control.widget for control in self.controls], layout=wrap),
             *([widgets.HBox(view, layout=wrap)] if view else []), *lines])
         for widget in view:
             if hasattr(widget, "value"):

@@ -48,8 +48,11 @@ def vae_panel(run: Run, *, steps: int = 2000, pace: float | None = None, map: st
     def curves(run):
         moves = [(event["step"], f"{knob.symbol} = {event['value']:g}" if "value" in event else "schedule")
                  for event in run.knobs.log if event["knob"] == "beta"]
-        return {"steps": run.history.steps[-window.value:], "events": moves,
+        return {"steps": run.history.steps[-window.value:], "events": moves, "window": bool(window.value),
                 "values": {label: recent(run, name) for name, label in TERMS.items()}}
+
+    def trace(run):
+        return {"steps": run.history.steps[-window.value:], "values": recent(run, "beta"), "window": bool(window.value)}
 
     @torch.no_grad()
     def codes(run):
@@ -72,9 +75,8 @@ def vae_panel(run: Run, *, steps: int = 2000, pace: float | None = None, map: st
              "made": ImageRows(made, title="Ten images, and new ones from the prior", size=(320, 380),
                                every=0.4)},
             {"kl": Bars(kl_per_dimension, size=(400, 170), every=0.4),
-             "trace": Trace(lambda run: {"steps": run.history.steps[-window.value:], "values": recent(run, "beta")},
-                            title="The KL weight, as it was moved (saved with the session)", knob="β", size=(780, 170),
-                            every=0.4)}]
+             "trace": Trace(trace, title="The KL weight, as it was moved (saved with the session)", knob="β",
+                            size=(780, 170), every=0.4)}]
 
     mode = widgets.Dropdown(options=[("plane: the first two latents", "plane"),
                                      ("PCA: the widest two directions", "PCA"),

@@ -25,7 +25,8 @@ from .base import DASHED, DOT, Picture, nice_above, steady_range
 class Curves(Picture):
     """Loss terms over steps, with their names at the line ends and a dashed line where a knob was moved.
 
-    Data: `steps` (n,), `values` {name: (n,)}, and, if there are any, `events` [(step, text), ...].
+    Data: `steps` (n,), `values` {name: (n,)}, and, if there are any, `events` [(step, text), ...]; with `window` true
+    the axis begins at the first of the steps and not at 0.
 
     Args:
         unit: of all values, for the axis ("nats per image").
@@ -64,10 +65,8 @@ class Curves(Picture):
         if names != stage.names:
             self._new_lines(names)
         means = {name: backward_mean(steps, data["values"][name], self.smooth) for name in names}
-        right = nice_above(float(steps[-1]) if len(steps) else 100)
         extent = robust_range([np.stack([data["low"][n], data["high"][n], means[n]]) for n in names], len(steps))
-        left = float(steps[0]) if len(steps) and steps[0] > 1 else 0.0           # a window of a longer history
-        right = right if not left else float(steps[-1])
+        left, right = horizontal(steps, data)
         self.set_limits((left, right), steady_range(extent, stage.limits and stage.limits[1], room=0.12))
         stage.hint.set_text("" if any(np.isfinite(mean).any() for mean in means.values()) else "no steps yet")
         self._draw_events(data.get("events", ()), left, right)
@@ -183,8 +182,7 @@ class Trace(Picture):
         steps, values = data["steps"], data["values"]
         finite = values[np.isfinite(values)]
         extent = (min(0, finite.min()), max(finite.max(), 1e-12)) if len(finite) else (0, 1)
-        left = float(steps[0]) if len(steps) and steps[0] > 1 else 0.0
-        self.set_limits((left, float(steps[-1]) if left else nice_above(float(steps[-1]) if len(steps) else 100)),
+        self.set_limits(horizontal(steps, data),
                         steady_range(extent, self.stage.limits and self.stage.limits[1], room=0.1))
         self.stage.line.set_data(steps, values)
         self.stage.dot.set_data(steps[-1:], values[-1:])
@@ -239,6 +237,13 @@ def corners(data: Mapping) -> dict:
         keep = np.r_[np.arange(0, len(steps) - 1, every), len(steps) - 1]
         steps, values = steps[keep], values[keep]
     return {**data, "steps": steps, "values": values}
+
+
+def horizontal(steps, data: Mapping) -> tuple[float, float]:
+    """The limits of the axis of steps: from 0 to a round number, or just the `window` that the data are."""
+    if data.get("window") and len(steps) > 1:
+        return float(steps[0]), float(steps[-1])
+    return 0.0, nice_above(float(steps[-1]) if len(steps) else 100)
 
 
 def backward_mean(steps, values, window: float) -> np.ndarray:
