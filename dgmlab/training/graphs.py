@@ -19,6 +19,7 @@ from ..errors import LabError
 from ..knobs import Real
 from .history import pack
 
+SMALL = 20_000_000  # parameters up to which launches cost more than the arithmetic, so that "auto" captures the step
 WARM_UP = 3         # eager steps before a capture, so that optimizers have made their state and cuBLAS its workspaces
 
 
@@ -30,6 +31,7 @@ class StepGraph:
         self.graph: torch.cuda.CUDAGraph | None = None
         self.shape: tuple | None = None
         self.eager_steps = 0
+        self.given_up = False       # the step could not be captured: it stays eager
         traits = run.knobs.traits()
         baked = set(run.model.baked_knobs)
         self.real = [name for name, trait in traits.items() if isinstance(trait, Real) and name not in baked]
@@ -46,10 +48,16 @@ class StepGraph:
         if shape != self.shape:
             self.graph, self.shape, self.eager_steps = None, shape, 0
         if self.graph is None:
-            if self.eager_steps < WARM_UP:
+            if self.eager_steps < WARM_UP or self.given_up:
                 self.eager_steps += 1
                 return self._eager(batch, static)
-            self.graph = self._capture(batch, static)
+            try:
+                self.graph = self._capture(batch, static)
+            except RuntimeError as error:           # something in the model makes the host wait, or allocates
+                self.given_up = True
+                self.run.notes.append(f"The step could not be captured as a CUDA graph ({str(error).splitlines()[0]}); "
+                                      "it is launched operation by operation, which is slower.")
+                return self._eager(batch, static)
         for place, tensor in zip(self.batch, batch):
             place.copy_(tensor)
         self.graph.replay()

@@ -25,7 +25,7 @@ from ..errors import LabError, check_choice, check_number
 from ..knobs import Knobs, Real, Whole
 from ..models.recipe import Recipe
 from ..rng import Rng
-from . import devices
+from . import devices, graphs
 from .batches import TensorBatches
 from .draws import SeesDraws, adopt_dropout, global_generator
 from .graphs import StepGraph, check_baked
@@ -118,7 +118,8 @@ class Run:
         if graph is True and (self.device.type != "cuda" or self.group):
             raise LabError("A step can be captured as a CUDA graph only by a single process on a CUDA device; leave "
                            "graph='auto'.")
-        if graph is True or (graph == "auto" and self.device.type == "cuda" and not self.group):
+        small = self.parameters <= graphs.SMALL
+        if graph is True or (graph == "auto" and small and self.device.type == "cuda" and not self.group):
             self._graph = StepGraph(self)
         fast = {"fused": True} if self.device.type in ("cpu", "cuda", "mps") else {}
         fast |= {"capturable": True} if self._graph else {}

@@ -55,7 +55,7 @@ def main() -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(BENCHMARKS)} (default: all)")
     parser.add_argument("--json", metavar="FILE", help="write the rows, the command and the versions to FILE")
-    parser.add_argument("--rounds", type=int, default=15, help="how often each contender is timed (default 15)")
+    parser.add_argument("--rounds", type=int, default=10, help="how often each contender is timed (default 10)")
     options = parser.parse_args()
     try:
         for name in options.names:
