@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
 from torch import Tensor
 
 from ..experiments.inference import (
@@ -42,7 +43,46 @@ from ..rng import Rng
 
 Q, POSTERIOR, GAP, X = LINES[0], CLASSES[2], LINES[1], CLASSES[7]     # one colour a thing, through all pictures
 CURVE = torch.linspace(-3, 3, 400, dtype=torch.float64)               # 99.7 % of the prior lies in it
+LEG = 2.75                                                            # the ends of the curve, as far as it is drawn
 LOWEST = 8.0                                                          # nats below log p(x) where the ladder ends
+
+
+def model_picture() -> Figure:
+    """What a VAE does with one image: encoder, q(z | x), a draw z, decoder; and its two costs."""
+    fig = figure(940, 250)
+    axes = fig.subplots()
+    axes.set(xlim=(0, 940), ylim=(-25, 225), aspect="equal")
+    axes.axis("off")
+
+    def word(x, y, text, colour=INK, size=LABEL):
+        axes.text(x, y, text, fontsize=size, color=colour, ha="center", va="center")
+
+    def block(left, right, high_left, high_right, text, colour):
+        corners = [(left, -high_left), (left, high_left), (right, high_right), (right, -high_right)]
+        axes.add_patch(Polygon(np.array(corners) + [0, 130], facecolor=colour, edgecolor=SOFT, alpha=0.25))
+        word((left + right) / 2, 130, text, size=TITLE)
+
+    block(20, 90, 35, 35, "image\nx", FAINT)
+    block(145, 245, 50, 25, "encoder", Q)
+    block(675, 775, 25, 50, "decoder", GAP)
+    block(830, 900, 35, 35, "image\nof z", FAINT)
+    z, drawn = np.linspace(-3, 3, 200), 1.1
+    place = 420 + 38 * z                                            # one unit of z is 38 units of the picture
+    axes.plot(place, 105 + 32 * np.exp(-0.5 * z**2), color=SOFT, linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.plot(place, 105 + 75 * np.exp(-0.5 * ((z - 0.8) / 0.42)**2), color=Q, linewidth=2.2)
+    axes.plot([306, 534], [105, 105], color=SOFT, linewidth=0.8)
+    axes.plot(420 + 38 * 0.8, 105, "|", color=Q, markersize=10)
+    axes.plot(420 + 38 * drawn, 105, "o", color=X, markersize=7)
+    word(450, 208, "q(z|x): a mean and a width", Q)
+    word(343, 142, "prior N(0, I)", SOFT)
+    word(605, 130, "draw z", X, TITLE)
+    for start, end in ((95, 140), (250, 300), (540, 575), (635, 670), (780, 825)):
+        axes.annotate("", (end, 130), (start, 130), arrowprops={"arrowstyle": "->", "color": INK, "linewidth": 1.2})
+    axes.annotate("", (345, 84), (500, 84), arrowprops={"arrowstyle": "<->", "color": Q, "linewidth": 1.2})
+    word(422, 66, "KL(q‖prior): what the code costs, in nats", Q)
+    axes.plot([55, 55, 865, 865], [88, 20, 20, 88], color=GAP, linewidth=1.2)
+    word(460, 3, "reconstruction = −log p(x|z): how badly the decoder explains x, in nats", GAP)
+    return fig
 
 
 def noise_picture(etas: Sequence[float] = (0.1, 0.01), off: float = 0.3) -> Figure:
@@ -138,13 +178,16 @@ class BoundPicture:
         self.q_name = axes.text(0, 0, "q(z)", fontsize=LABEL, color=Q, ha="center", weight="bold")
 
     def _draw_plane(self):
-        axes = tidy(self.plane, "The decoded q, and x", "$x_1$", "$x_2$")
+        axes = tidy(self.plane, "The decoded q, and x (◆ best codes)", "$x_1$", "$x_2$")
         axes.set(xlim=(-2.3, 2.3), ylim=(-2.3, 2.3), aspect="equal", xticks=[-2, 0, 2], yticks=[-2, 0, 2])
-        axes.plot(*self.model.decoder(CURVE).T, color=FAINT, linewidth=6, solid_capstyle="round")
-        axes.annotate("G(z)", self.model.decoder(CURVE[60]), (-6, -4), textcoords="offset points", ha="right",
-                      fontsize=LABEL, color=SOFT)
+        axes.plot(*self.model.decoder(CURVE[CURVE.abs() <= LEG]).T, color=FAINT, linewidth=5, solid_capstyle="butt")
+        for z, text, shift, side in ((-1.7, "G(z)", (-6, 4), "right"), (0, "z = 0", (0, -17), "center"),
+                                     (-LEG, f"z = −{LEG:g}", (-8, 8), "right"), (LEG, f"z = {LEG:g}", (8, 8), "left")):
+            axes.annotate(text, self.model.decoder(torch.tensor(z, dtype=torch.float64)), shift, ha=side,
+                          textcoords="offset points", fontsize=SMALL, color=SOFT)
         self.band, = axes.plot([], [], color=Q, linewidth=3.5, solid_capstyle="round")
         self.centre, = axes.plot([], [], "o", color=Q, markersize=7)
+        self.explain, = axes.plot([], [], "D", color=POSTERIOR, markersize=6, markeredgecolor="white")
         self.cross, = axes.plot([], [], "X", color=X, markersize=11, markeredgecolor="white")
         self.cross_name = axes.annotate("x", (0, 0), (9, 4), textcoords="offset points", fontsize=TITLE, color=X)
 
@@ -172,7 +215,11 @@ class BoundPicture:
         self.q_line.set_data(z, q)
         self.q_name.set_position((min(max(mean + 1.3 * sigma + 0.25, -3.2), 3.2),
                                   min(0.45 * q.max().item(), 0.92 * top)))
-        self.band.set_data(*model.decoder(torch.linspace(mean - 2 * sigma, mean + 2 * sigma, 100)).T)
+        inner = posterior[1:-1]
+        best = z[1:-1][(inner > posterior[:-2]) & (inner > posterior[2:]) & (inner > 0.1 * highest)]
+        self.explain.set_data(*model.decoder(best).T)
+        near = torch.linspace(mean - 2 * sigma, mean + 2 * sigma, 100)
+        self.band.set_data(*model.decoder(near[near.abs() <= LEG]).T)
         self.centre.set_data(*model.decoder(torch.tensor([mean])).T)
         self.cross.set_data([x[0]], [x[1]])
         self.cross_name.xy = tuple(x.tolist())
@@ -197,7 +244,7 @@ class BoundPicture:
 def point_mass_picture(model: CurveModel, x, mean: float) -> Figure:
     """The two terms of the bound as q = N(mean, sigma^2) shrinks to a point."""
     x = torch.as_tensor(x, dtype=torch.float64)
-    sigma = torch.logspace(0.3, -6, 200, dtype=torch.float64)
+    sigma = torch.logspace(0.3, -6, 1000, dtype=torch.float64)
     fit = expected_log_likelihood(model, x, torch.full_like(sigma, mean), sigma)
     kl = torch.tensor([gaussian_kl(mean, s.item()) for s in sigma])
     elbo = fit - kl
@@ -214,21 +261,22 @@ def point_mass_picture(model: CurveModel, x, mean: float) -> Figure:
                       "width σ of q (log scale, falling)", "nats")
 
 
-def gradient_picture(estimates: dict[str, Tensor], truth: float | None = None) -> Figure:
-    """Histograms of the estimates of the derivative by the first mean, one below the other on the same axis."""
+def gradient_picture(estimates: dict[str, Tensor], truth: float) -> Figure:
+    """Histograms of the estimates of the derivative by the first mean, one below the other on the same axis, and the
+    derivative itself."""
     fig = figure(760, 330)
     rows = fig.subplots(len(estimates), 1, sharex=True)
     values = {way: e[:, 0, 0].numpy() for way, e in estimates.items()}
     low, high = np.percentile(np.concatenate(list(values.values())), [0.3, 99.7])
     for k, (axes, (way, v)) in enumerate(zip(rows, values.items(), strict=True)):
         axes.hist(v, bins=np.linspace(low, high, 81), color=LINES[k])
-        axes.axvline(v.mean() if truth is None else truth, color=INK, linewidth=1.2, linestyle=(0, (3, 2)))
+        axes.axvline(truth, color=INK, linewidth=1.2, linestyle=(0, (3, 2)))
         tidy(axes, "", "estimate of the derivative by the mean, nats per unit of z" if axes is rows[-1] else "")
         axes.set_yticks([])
         axes.text(1, 0.97, f"{way}: mean {v.mean():.2f}, variance {short(v.var())}".replace("-", "−"),
                   transform=axes.transAxes, fontsize=LABEL, color=LINES[k], va="top", ha="right")
-    rows[0].set_title("The same derivative (dashed), the same samples, three spreads", fontsize=TITLE, color=INK,
-                      loc="left")
+    rows[0].set_title("One derivative (dashed: its true value), the same samples, three spreads", fontsize=TITLE,
+                      color=INK, loc="left")
     return fig
 
 
@@ -245,7 +293,10 @@ def amortisation_picture(own: Inference, log_evidence: float | None = None, samp
     if log_evidence is not None:
         lines[f"log p(x), {samples:,} samples"] = (ends, [log_evidence] * 2)
     labelled_lines(axes, {k: v[0] for k, v in lines.items()}, {k: v[1] for k, v in lines.items()})
-    return _with_axes(fig, axes, f"An own q for each example ends {short(own.gap)} nats above the encoder's",
+    passed = next((step for step, height in zip(own.steps, own.elbo, strict=True) if height > own.amortised), None)
+    title = (f"An own q for each example ends {short(abs(own.gap))} nats {'above' if own.gap > 0 else 'below'} the "
+             "encoder's" + (f", which it passes by step {passed}" if passed and own.gap > 0 else ""))
+    return _with_axes(fig, axes, title,
                       "gradient steps on every example's own q", "mean ELBO, nats per image")
 
 
