@@ -361,7 +361,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_rubbish(tmp_path, monkeypa
 
 def test_what_a_kill_left_half_written_is_swept_up(tmp_path):
     saved(tmp_path)
-    (tmp_path / ".step-000000040.safetensors.abc.tmp").write_bytes(b"half")
+    (tmp_path / ".step-000000040.safetensors.abc.part").write_bytes(b"half")
     run = tiny_run(folder=tmp_path)
     run.resume()
     assert not list(tmp_path.glob(".*"))

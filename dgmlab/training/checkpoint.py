@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ..data.base import beside
 from ..errors import LabError
 
 FORMAT = "dgmlab run 1"
@@ -25,18 +25,10 @@ FORMAT = "dgmlab run 1"
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` so that a crash at any moment leaves the old file or the new one, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)          # mkstemp makes private files; a checkpoint is no secret
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with beside(path) as part, open(part, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write(path: Path, tensors: dict[str, Tensor], meta: dict) -> None:
@@ -100,7 +92,7 @@ def prune(folder: Path, keep: int, step: int) -> None:
 
 def sweep(folder: Path) -> None:
     """Delete what a kill in the middle of writing left behind."""
-    for path in Path(folder).glob(".*.tmp"):
+    for path in Path(folder).glob(".*.part"):
         path.unlink(missing_ok=True)
 
 
