@@ -83,7 +83,7 @@ def server(tmp_path_factory):
     server.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")             # not longer: while it is open, an event loop runs in the main thread
 def browser():
     if CHROMIUM is None:
         pytest.fail("DGMLAB_REQUIRE_BROWSER is set, but there is no Chromium here; install it.")
