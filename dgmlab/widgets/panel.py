@@ -29,7 +29,8 @@ from .painter import shared_painter
 from .pictures import Picture, blank, still
 from .recovery import Shelf
 
-REFRESH = 0.15          # seconds between two screen updates at best
+REFRESH = 0.12          # seconds between two screen updates at best
+SCALE = 1.5             # image pixels per screen pixel: sharp enough, and half the work for painter and browser
 SPEEDS = [("full", 0.0), ("300 steps/s", 300.0), ("100 steps/s", 100.0), ("30 steps/s", 30.0)]
 SHARE = 0.1             # of the training time, at most, goes into collecting what is drawn
 
@@ -122,6 +123,7 @@ class Panel:
                 widget.observe(lambda change: self.redraw(), "value")
         self.painter = shared_painter()
         for key, picture in self.pictures.items():
+            picture.scale = SCALE
             self.painter.add(self._key(key), picture)
         weakref.finalize(self, _forget, self.painter, [self._key(key) for key in self.pictures])
         run.live.watchers = [self._watch]

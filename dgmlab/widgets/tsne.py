@@ -16,7 +16,7 @@ from ..errors import LabError
 
 EXAGGERATION = 12          # of the attraction, in the first part of a full fit: gathers what belongs together
 EARLY, LATE = 150, 300     # gradient steps of a full fit, with and without exaggeration
-SLICE, FOLLOW = 20, 10     # gradient steps in one update: while a full fit is going on, and otherwise
+SLICE, FOLLOW = 20, 6     # gradient steps in one update: while a full fit is going on, and otherwise
 
 
 class LiveTSNE:
