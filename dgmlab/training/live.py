@@ -112,10 +112,7 @@ class Live:
         Raises:
             BaseException: whatever ended the training, raised here, where the user looks.
         """
-        if not is_live():
-            self._to_goal_in_foreground()
-            return
-        self._start_if_idle()
+        self._begin()
         try:
             while not self._arrived():
                 time.sleep(0.1)
@@ -125,10 +122,7 @@ class Live:
 
     async def finish(self) -> None:
         """:meth:`wait` for a notebook cell: ``await run.finish()`` leaves the kernel free to serve the sliders."""
-        if not is_live():
-            self._to_goal_in_foreground()
-            return
-        self._start_if_idle()
+        self._begin()
         try:
             while not self._arrived():
                 await asyncio.sleep(0.1)
@@ -136,8 +130,11 @@ class Live:
             self.pause("interrupted")
             raise
 
-    def _start_if_idle(self):
-        if not self.training and self.error is None and self.run.step < self.goal:
+    def _begin(self):
+        """See to it that the run is on its way to the goal; without a person watching, that it is there."""
+        if not is_live():
+            self._to_goal_in_foreground()
+        elif not self.training and self.error is None and self.run.step < self.goal:
             self._go("training")
 
     def _arrived(self) -> bool:
