@@ -14,6 +14,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from . import lab_format
 from .errors import LabError
 
 LAB_NAME = re.compile(r"\d\d_[a-z0-9_]+")
@@ -240,10 +241,12 @@ def fingerprint(notebook) -> str:
 
 
 def faults(path: Path) -> list[str]:
-    """What is wrong with the saved outputs of a committed notebook, in sentences; runs nothing."""
-    notebook, wrong = read(path), []
+    """What is wrong with a committed notebook, its form and its saved outputs, in sentences; runs nothing."""
+    notebook = read(path)
+    wrong = [f"{path.name}: {sentence}" for sentence in lab_format.breaches(notebook, path.stem)]
     if notebook.metadata.get("dgmlab", {}).get("outputs_of") != fingerprint(notebook):
-        return [f"{path.name}: its code was changed after its outputs were made; run `dgmlab outputs {path.stem}`."]
+        return [*wrong, f"{path.name}: its code was changed after its outputs were made; run `dgmlab outputs "
+                        f"{path.stem}`."]
     if path.stat().st_size > LARGEST:
         wrong.append(f"{path.name}: it has {path.stat().st_size / 1e6:.1f} MB, more than 1 MB.")
     if json.dumps(notebook, sort_keys=True) != json.dumps(normalised(notebook), sort_keys=True):

@@ -298,6 +298,7 @@ FLOORS = [                                      # a room imports from the floors
     {"plots"},
     {"widgets"},
     {"check"},
+    {"lab_format"},
     {"notebooks"},
     {"doctor"},
     {"cli"},

@@ -1,0 +1,194 @@
+"""The form that every lab keeps, as rules that can be checked without running anything.
+
+labs/README.md says the same to authors in words. Each rule is a function that takes the notebook and yields sentences,
+one for each breach; :func:`breaches` collects them.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+TAGS = {"parameters", "exercise", "check", "solution", "hide-input", "raises-exception"}
+SLIDES = {"slide", "subslide", "fragment", "notes", "skip"}
+SCREENFUL = 6               # among so many first cells there is something to see and to move
+CODE_LINES = 10             # of a cell of code; parameters and solutions may be longer
+WORDS = 160                 # of prose in a cell, tables and lists of references left out
+CELLS = 90
+MOST_SLIDES = 30            # slides and sub-slides: what can be projected in a lecture
+FEWEST_EXERCISES, MOST_EXERCISES = 3, 5
+CLOSING = ["Summary", "Evidence", "Exercises", "References"]
+SECTION = re.compile(r"^## (?:(\d+) · )?(.+)$", re.M)
+
+
+def breaches(notebook, stem: str) -> list[str]:
+    """What in the notebook is not in the labs' form, in sentences that name the cell by its number from 1.
+
+    Args:
+        notebook: nbformat's nodes.
+        stem: the file's name without its ending, ``NN_name``.
+    """
+    rules = (head, metadata, lengths, sections, predictions, pictures, exercises)
+    return [sentence for rule in rules for sentence in rule(notebook, stem)]
+
+
+def head(notebook, stem: str) -> Iterator[str]:
+    """Title with the lab's number, then the parameters, then soon something to see."""
+    number, first = stem[:2], notebook.cells[0]
+    if not re.match(rf"# Lab {number} · \S", first.source) or "**Map**" not in first.source:
+        yield f"Cell 1 must begin with `# Lab {number} · Title` and hold a line **Map** of the sections."
+    second = notebook.cells[1]
+    if tags(second) != {"parameters"}:
+        yield "Cell 2 must be the code tagged `parameters`, and nothing else."
+        return
+    names = set()
+    for line in second.source.splitlines():
+        match = re.match(r"(\w+)\s*= (.+?)\s+# \S", line)
+        try:
+            names.add(match[1])
+            ast.literal_eval(match[2])
+        except (TypeError, ValueError, SyntaxError):
+            yield f"Cell 2: each line of the parameters reads `name = literal  # what it is`, unlike {line!r}."
+    for name in sorted({"seed", "scale"} - names):
+        yield f"Cell 2: every lab has a parameter `{name}`."
+    if not any(shows(cell) for cell in notebook.cells[:SCREENFUL]):
+        yield f"There is nothing to see among the first {SCREENFUL} cells: the first widget belongs there."
+
+
+def metadata(notebook, stem: str) -> Iterator[str]:
+    """Known tags only, a slide type on every cell, an id that means something, nothing hidden by accident."""
+    slides = 0
+    for number, cell in enumerate(notebook.cells, 1):
+        kind = cell.metadata.get("slideshow", {}).get("slide_type")
+        slides += kind in ("slide", "subslide")
+        if kind not in SLIDES:
+            yield f"Cell {number}: its slide type is {kind!r}, but must be one of {', '.join(sorted(SLIDES))}."
+        for tag in sorted(tags(cell) - TAGS):
+            yield f"Cell {number}: the tag {tag!r} is not known; the tags are: {', '.join(sorted(TAGS))}."
+        hidden = bool(cell.metadata.get("jupyter", {}).get("source_hidden"))
+        if hidden != bool(tags(cell) & {"hide-input", "solution"}):
+            yield f"Cell {number}: a cell is collapsed (source_hidden) if, and only if, it is a solution or hide-input."
+    if slides > MOST_SLIDES:
+        yield f"There are {slides} slides and sub-slides, but a lecture has room for {MOST_SLIDES}; skip some cells."
+
+
+def lengths(notebook, stem: str) -> Iterator[str]:
+    """One idea a cell."""
+    if len(notebook.cells) > CELLS:
+        yield f"There are {len(notebook.cells)} cells, more than {CELLS}."
+    for number, cell in enumerate(notebook.cells, 1):
+        if cell.cell_type == "code" and not tags(cell) & {"parameters", "solution"}:
+            lines = len([line for line in cell.source.splitlines() if line.strip()])
+            if lines > CODE_LINES:
+                yield f"Cell {number} has {lines} lines of code, more than {CODE_LINES}."
+        elif cell.cell_type == "markdown" and not re.match(r"## (References|Exercises)", cell.source):
+            words = len(prose(cell.source).split())
+            if words > WORDS:
+                yield f"Cell {number} has {words} words, more than {WORDS}."
+
+
+def sections(notebook, stem: str) -> Iterator[str]:
+    """Numbered from 1, and closed by the same four sections in every lab."""
+    found = [match.groups() for cell in notebook.cells if cell.cell_type == "markdown"
+             for match in SECTION.finditer(without_code(cell.source))]
+    numbers = [int(number) for number, _ in found if number]
+    if numbers != list(range(1, len(numbers) + 1)) or not numbers:
+        yield f"The sections `## k · Title` are numbered {numbers}, but must count from 1."
+    last = [title for number, title in found[-len(CLOSING):] if not number]
+    if last != CLOSING:
+        yield f"A lab closes with the sections {', '.join(f'`## {title}`' for title in CLOSING)}, in this order."
+    references = notebook.cells[-1].source
+    if references.startswith("## References"):
+        items = [line for line in references.splitlines() if line.startswith("* ")]
+        if len(items) < 2 or not all(re.search(r"\b(1[89]|20)\d\d\b", item) for item in items if "arXiv" not in item):
+            yield "The references must be a list `* Author. *Title.* Where, year`, of two or more."
+
+
+def predictions(notebook, stem: str) -> Iterator[str]:
+    """In every numbered section a guess is asked for before something is shown."""
+    section, asked = None, True
+    for number, cell in enumerate(notebook.cells, 1):
+        if cell.cell_type == "markdown":
+            for match in SECTION.finditer(without_code(cell.source)):
+                section, asked = match[1], False
+            asked = asked or "**Predict" in cell.source
+        elif section and not asked and shows(cell):
+            yield f"Cell {number} shows something in section {section} before a **Predict** asked for a guess."
+            asked = True
+
+
+def pictures(notebook, stem: str) -> Iterator[str]:
+    """Every picture says in words what it shows."""
+    for number, cell in enumerate(notebook.cells, 1):
+        for output in cell.get("outputs", []):
+            for mime in output.get("data", {}):
+                if mime.startswith("image/") and len(output.metadata.get(mime, {}).get("alt", "")) < 20:
+                    yield f"Cell {number}: its picture has no alt text; dgmlab.plots.show(fig, alt=...) gives it one."
+        if cell.cell_type == "markdown" and re.search(r"!\[\s*\]\(|<img(?![^>]*alt=)", cell.source):
+            yield f"Cell {number}: its picture has no alt text."
+
+
+def exercises(notebook, stem: str) -> Iterator[str]:
+    """Three to five, each a task, a place for the answer, a check, and a collapsed solution that passes it."""
+    cells, lab = notebook.cells, stem[:2]
+    starts = [i for i, cell in enumerate(cells) if tags(cell) == {"exercise"} and cell.cell_type == "markdown"]
+    if not FEWEST_EXERCISES <= len(starts) <= MOST_EXERCISES:
+        yield f"There are {len(starts)} exercises, but a lab has {FEWEST_EXERCISES} to {MOST_EXERCISES}."
+    for k, i in enumerate(starts, 1):
+        name, where = f"{lab}.{k}", f"Exercise {k} (cell {i + 1})"
+        if not cells[i].source.startswith(f"### Exercise {k} · "):
+            yield f"{where} must begin with `### Exercise {k} · Title`."
+        group = cells[i + 1:i + 4]
+        if [tags(cell) for cell in group] != [{"exercise"}, {"check"}, {"solution"}]:
+            yield f"{where} must be followed by cells of code tagged `exercise`, `check` and `solution`."
+            continue
+        answer, checked, solution = (cell.source for cell in group)
+        if "..." not in answer:
+            yield f"{where}: the answer's cell must leave `...` where the answer belongs."
+        if not re.search(rf'^check\("{re.escape(name)}", .+\)$', checked.strip(), re.S | re.M):
+            yield f'{where}: the check\'s cell must end with check("{name}", answer).'
+        lines = solution.strip().splitlines()
+        if lines[0] != "### BEGIN SOLUTION" or lines[-1] != "### END SOLUTION":
+            yield f"{where}: the solution must stand between ### BEGIN SOLUTION and ### END SOLUTION."
+        if re.sub(r"\s+", " ", checked.strip().splitlines()[-1]) not in re.sub(r"\s+", " ", solution):
+            yield f"{where}: the solution must end with the same call of check."
+        missing = assigned(answer) - assigned(solution)
+        if missing:
+            yield f"{where}: the solution must set {', '.join(sorted(missing))}, as the answer's cell does."
+    others = [n for n, cell in enumerate(cells) if tags(cell) & {"exercise", "check", "solution"}]
+    for n in sorted(set(others) - {i + j for i in starts for j in range(4)}):
+        yield f"Cell {n + 1} has an exercise's tag, but belongs to no exercise."
+
+
+# -- reading a notebook ----------------------------------------------------------------------------------------------
+
+def tags(cell) -> set[str]:
+    return set(cell.metadata.get("tags", []))
+
+
+def shows(cell) -> bool:
+    """Whether the cell's saved outputs hold a picture or a table."""
+    return any(mime.startswith("image/") or mime == "text/html"
+               for output in cell.get("outputs", []) for mime in output.get("data", {}))
+
+
+def without_code(markdown: str) -> str:
+    return re.sub(r"^```.*?^```", "", markdown, flags=re.S | re.M)
+
+
+def prose(markdown: str) -> str:
+    """A cell's text without tables, code and displayed formulas."""
+    text = re.sub(r"\$\$.*?\$\$", "", without_code(markdown), flags=re.S)
+    return "\n".join(line for line in text.splitlines() if not line.startswith("|"))
+
+
+def assigned(code: str) -> set[str]:
+    """The names that a cell sets at its top level: variables and functions."""
+    names = set()
+    for node in ast.parse(code).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {each.id for target in node.targets for each in ast.walk(target) if isinstance(each, ast.Name)}
+    return names
