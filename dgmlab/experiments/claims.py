@@ -9,18 +9,22 @@ of the mean over the seeds (Student's t; on the logarithm if the number is a rat
 * **not reproduced**: neither.
 
 The claims of a lab stand in the module of its experiments, in a list ``CLAIMS``. Claims that look at different numbers
-of the same experiment share its runs.
+of the same experiment share its runs. What was measured lies in ``data/claims/``; :func:`evidence` shows it.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+import json
 import math
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from ..errors import LabError
 
@@ -113,3 +117,77 @@ def all_claims() -> list[Claim]:
     if repeated:
         raise LabError(f"Two claims are called {', '.join(sorted(repeated))}; give one of them another id.")
     return sorted(found, key=lambda claim: claim.lab)
+
+
+# -- what was measured -----------------------------------------------------------------------------------------------
+
+RECORDS = Path(__file__).resolve().parents[2] / "data" / "claims"     # of the clone: tracked by git, wherever data lie
+
+
+class Evidence(pd.DataFrame):
+    """A table whose sentences a notebook shows whole; otherwise an ordinary DataFrame."""
+
+    def _repr_html_(self) -> str:
+        style = self.style.format(escape="html").hide(axis="index").set_uuid("evidence").set_properties(
+            **{"text-align": "left", "vertical-align": "top"})
+        headings = [{"selector": "th", "props": "text-align: left"}]
+        return style.set_table_styles(headings).to_html()
+
+
+def evidence(lab: str | int) -> Evidence:
+    """The recorded claims of a lab as a table: claim, what is measured, expected, measured, seeds, verdict.
+
+    *measured* is the mean over the seeds (of a ratio, the geometric mean) with its 95 % confidence interval.
+
+    Args:
+        lab: its number, ``"03"``.
+
+    Raises:
+        LabError: nothing is recorded for the lab.
+    """
+    rows = [{"claim": record["says"], "what is measured": record["measured"],
+             "expected": in_words(*record["expected"]),
+             "measured, 95 % interval": in_digits(record["mean"], *record["interval"]),
+             "seeds": record["seeds"], "verdict": record["verdict"]} for record in records(lab)]
+    return Evidence(rows)
+
+
+def records(lab: str | int) -> list[dict]:
+    """What `dgmlab claims LAB --save` left in ``data/claims/``, one object a claim.
+
+    Raises:
+        LabError: there is nothing, or it cannot be read.
+    """
+    number = str(lab).zfill(2)
+    path = RECORDS / f"{number}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(each.stem for each in RECORDS.glob("*.json"))) or "none yet"
+        raise LabError(f"No measured claims of lab {number} are recorded in data/claims (recorded are: {known}); "
+                       f"`dgmlab claims {number} --save`, in a clone of the repository, measures and records them.")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LabError(f"data/claims/{path.name} is not whole ({error}); get it back with `git checkout`, or measure "
+                       f"again with `dgmlab claims {number} --save`.") from error
+    for record in found:
+        low, high = record["expected"]                      # JSON knows no infinity: null stands for it
+        record["expected"] = (-INFINITE if low is None else low, INFINITE if high is None else high)
+    return found
+
+
+def in_words(low: float, high: float) -> str:
+    """An expected interval, such as ``above 0`` or ``0.5 to 2``."""
+    if math.isinf(low):
+        return f"below {high:g}" if math.isfinite(high) else "any"
+    return f"above {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
+
+
+def in_digits(mean: float, low: float, high: float) -> str:
+    """``mean [low, high]``, to as many digits as the interval's half-width has two of."""
+    half = (high - low) / 2
+    size = half if half > 1e-9 * abs(mean) else abs(mean) / 100 or 1.0
+    places = 1 - math.floor(math.log10(size))
+    if places > 6:
+        return f"{mean:.1e} [{low:.1e}, {high:.1e}]"
+    places = max(places, 0)
+    return f"{mean:,.{places}f} [{low:,.{places}f}, {high:,.{places}f}]"
