@@ -13,6 +13,7 @@ correct answer, however it is spelt: :func:`number`, :func:`choice`, :func:`arra
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import pkgutil
 import sys
@@ -60,7 +61,8 @@ def exercise(name: str) -> Callable[[Callable[..., str]], Callable[..., str]]:
     """Register the function that judges the exercise ``name`` (lab number, dot, number of the exercise)."""
 
     def register(judge_it: Callable[..., str]) -> Callable[..., str]:
-        if name in _exercises and _exercises[name].__qualname__ != judge_it.__qualname__:
+        before = _exercises.get(name, judge_it)
+        if (before.__module__, before.__qualname__) != (judge_it.__module__, judge_it.__qualname__):
             raise LabError(f"Two functions judge the exercise {name}; number one of them anew.")
         _exercises[name] = judge_it
         return judge_it
@@ -81,16 +83,25 @@ def judge(name: str, *answers, **context) -> Outcome:
     """Whether the answers to the exercise ``name`` are right; prints and raises nothing about them.
 
     Args:
-        answers: what the student gives; ``...`` stands for what is not answered yet.
+        answers: what the student gives; ``...``, alone or in a list, stands for what is not answered yet.
         context: what the check needs besides, such as the student's model.
+
+    Raises:
+        LabError: for an unknown exercise, or if its check takes other answers or another context than these.
     """
     known = exercises(name.partition(".")[0] if isinstance(name, str) else None)
     if name not in known:
         raise LabError(f"There is no exercise {name!r}; the exercises are: {', '.join(known or exercises())}.")
+    judge_it = _exercises[name]
     try:
-        if not answers or any(answer is ... for answer in answers):
+        inspect.signature(judge_it).bind(*answers, **context)
+    except TypeError as error:
+        takes = ", ".join(["the exercise's name", *inspect.signature(judge_it).parameters])
+        raise LabError(f"The check of {name} cannot be called like this ({error}); it takes: {takes}.") from None
+    try:
+        if _open(answers):
             raise _NotAnswered
-        return Outcome(name, True, True, _exercises[name](*answers, **context))
+        return Outcome(name, True, True, judge_it(*answers, **context))
     except NotYet as hint:
         return Outcome(name, True, False, str(hint))
     except _NotAnswered:
@@ -114,11 +125,13 @@ def check(name: str, *answers, **context) -> None:
 def number(answer, what: str = "The answer") -> float:
     """A number, whatever kind of number it is: int, float, Fraction, NumPy or torch, or an array that holds one."""
     try:
-        value = array(answer, what)
-    except NotYet:
+        value = _floats(answer)
+    except (TypeError, ValueError):
         raise NotYet(f"{what} should be a number, but it is {_kind(answer)}.") from None
     if value.size != 1:
         raise NotYet(f"{what} should be one number, but it holds {value.size}.")
+    if not np.isfinite(value).all():
+        raise NotYet(f"{what} is {float(value.reshape(()))}, but it should be a finite number.")
     return float(value.reshape(()))
 
 
@@ -128,19 +141,16 @@ def array(answer, what: str = "The answer", shape: tuple[int | None, ...] | None
     Args:
         shape: that it must have; None in it stands for any length.
     """
-    torch = sys.modules.get("torch")
-    if torch is not None:                               # also where tensors stand in a list
-        answer = _without_tensors(answer, torch)
     try:
-        if isinstance(answer, (str, bytes, bool)):
-            raise TypeError
-        value = np.asarray(answer, dtype=np.float64)
+        value = _floats(answer)
     except (TypeError, ValueError):
-        raise NotYet(f"{what} should be made of numbers, but it is {_kind(answer)}.") from None
+        nested = isinstance(answer, (list, tuple)) and any(isinstance(row, (list, tuple)) for row in answer)
+        raise NotYet(f"{what} should be made of numbers, but it is {_kind(answer)}"
+                     f"{' (are its rows of one length?)' if nested else ''}.") from None
     if shape is not None and (value.ndim != len(shape) or
                               any(want not in (None, have) for want, have in zip(shape, value.shape))):
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
-        raise NotYet(f"{what} has the shape {value.shape}, but it should be ({wanted}).")
+        raise NotYet(f"{what} has the shape {value.shape}, but it should be ({wanted}{',' * (len(shape) == 1)}).")
     if not np.isfinite(value).all():
         raise NotYet(f"{what} has entries that are not finite numbers.")
     return value
@@ -179,16 +189,40 @@ def calls(function, *arguments, what: str = "Your function"):
         raise
     except Exception as error:
         says = (str(error).strip().splitlines() or [""])[0].rstrip(".")
-        raise NotYet(f"{what} stops with {type(error).__name__}: {says}.") from None
+        if isinstance(error, TypeError) and "ellipsis" in says.lower():
+            raise _NotAnswered from None                # a part of it still is `...`
+        raise NotYet(f"{what} stops with {type(error).__name__}{says and ': '}{says}.") from None
     if result is None:
         raise NotYet(f"{what} returns nothing; does it end with `return`?")
-    if result is ...:
+    if _open([result]):
         raise _NotAnswered
     return result
 
 
+def _open(answers) -> bool:
+    """Whether there is no answer, or still a ``...`` among them or in a list, tuple or dictionary among them."""
+    return not len(answers) or any(
+        answer is ... or isinstance(answer, (list, tuple)) and len(answer) and _open(answer)
+        or isinstance(answer, dict) and len(answer) and _open(list(answer.values())) for answer in answers)
+
+
+def _floats(answer) -> np.ndarray:
+    """The answer as float64; TypeError or ValueError if it is not made of numbers."""
+    torch = sys.modules.get("torch")
+    if torch is not None:                               # also where tensors stand in a list
+        answer = _without_tensors(answer, torch)
+    value = np.asarray(answer)
+    if value.dtype.kind not in "iufO" and value.size:   # not text, not True and False, not dates
+        raise TypeError
+    if value.dtype.kind == "O" and any(item is None or isinstance(item, (str, bytes, bool)) for item in value.flat):
+        raise TypeError
+    return value.astype(np.float64)
+
+
 def _without_tensors(value, torch):
     if isinstance(value, torch.Tensor):
+        if value.dtype == torch.bool or value.is_complex():
+            raise TypeError
         return value.detach().cpu().double().numpy()
     if isinstance(value, (list, tuple)):
         return [_without_tensors(item, torch) for item in value]
