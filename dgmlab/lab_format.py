@@ -35,15 +35,18 @@ def breaches(notebook, stem: str) -> list[str]:
 
 def head(notebook, stem: str) -> Iterator[str]:
     """Title with the lab's number, then the parameters, then soon something to see."""
-    number, first = stem[:2], notebook.cells[0]
+    number = stem[:2]
+    if len(notebook.cells) < 2:
+        yield "A lab begins with a title and the cell of its parameters."
+        return
+    first, second = notebook.cells[:2]
     if not re.match(rf"# Lab {number} · \S", first.source) or "**Map**" not in first.source:
         yield f"Cell 1 must begin with `# Lab {number} · Title` and hold a line **Map** of the sections."
-    second = notebook.cells[1]
-    if tags(second) != {"parameters"}:
+    if tags(second) != {"parameters"} or second.cell_type != "code":
         yield "Cell 2 must be the code tagged `parameters`, and nothing else."
         return
     names = set()
-    for line in second.source.splitlines():
+    for line in filter(str.strip, second.source.splitlines()):
         match = re.match(r"(\w+)\s*= (.+?)\s+# \S", line)
         try:
             names.add(match[1])
@@ -52,8 +55,8 @@ def head(notebook, stem: str) -> Iterator[str]:
             yield f"Cell 2: each line of the parameters reads `name = literal  # what it is`, unlike {line!r}."
     for name in sorted({"seed", "scale"} - names):
         yield f"Cell 2: every lab has a parameter `{name}`."
-    if not any(shows(cell) for cell in notebook.cells[:SCREENFUL]):
-        yield f"There is nothing to see among the first {SCREENFUL} cells: the first widget belongs there."
+    if not any(shows(cell, "image/") for cell in notebook.cells[:SCREENFUL]):
+        yield f"There is nothing to see among the first {SCREENFUL} cells: the first panel or widget belongs there."
 
 
 def metadata(notebook, stem: str) -> Iterator[str]:
@@ -69,6 +72,10 @@ def metadata(notebook, stem: str) -> Iterator[str]:
         hidden = bool(cell.metadata.get("jupyter", {}).get("source_hidden"))
         if hidden != bool(tags(cell) & {"hide-input", "solution"}):
             yield f"Cell {number}: a cell is collapsed (source_hidden) if, and only if, it is a solution or hide-input."
+        if bool(cell.metadata.get("jupyter", {}).get("outputs_hidden")) != ("solution" in tags(cell)):
+            yield f"Cell {number}: a cell's output is collapsed (outputs_hidden) if, and only if, it is a solution."
+        if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f-]+)?", cell.get("id", "")):
+            yield f"Cell {number}: its id {cell.id!r} was drawn at random; give it a name, such as `bound-drag`."
     if slides > MOST_SLIDES:
         yield f"There are {slides} slides and sub-slides, but a lecture has room for {MOST_SLIDES}; skip some cells."
 
@@ -98,7 +105,7 @@ def sections(notebook, stem: str) -> Iterator[str]:
     last = [title for number, title in found[-len(CLOSING):] if not number]
     if last != CLOSING:
         yield f"A lab closes with the sections {', '.join(f'`## {title}`' for title in CLOSING)}, in this order."
-    references = notebook.cells[-1].source
+    references = notebook.cells[-1].source if notebook.cells else ""
     if references.startswith("## References"):
         items = [line for line in references.splitlines() if line.startswith("* ")]
         if len(items) < 2 or not all(re.search(r"\b(1[89]|20)\d\d\b", item) for item in items if "arXiv" not in item):
@@ -143,19 +150,26 @@ def exercises(notebook, stem: str) -> Iterator[str]:
         if [tags(cell) for cell in group] != [{"exercise"}, {"check"}, {"solution"}]:
             yield f"{where} must be followed by cells of code tagged `exercise`, `check` and `solution`."
             continue
-        answer, checked, solution = (cell.source for cell in group)
-        if "..." not in answer:
-            yield f"{where}: the answer's cell must leave `...` where the answer belongs."
-        if not re.search(rf'^check\("{re.escape(name)}", .+\)$', checked.strip(), re.S | re.M):
+        for cell, part in zip(cells[i:i + 4], ("", "-answer", "-check", "-solution")):
+            if cell.get("id") != f"ex{k}{part}":
+                yield f"{where}: the ids of its cells are ex{k}, ex{k}-answer, ex{k}-check, ex{k}-solution."
+                break
+        answer, checked, solution = (cell.source.strip() for cell in group)
+        asked, call = open_names(answer), checked[checked.rfind("check("):]
+        if not asked:
+            yield f"{where}: the answer's cell must leave `...` where the answer belongs: `name = ...`, or a function."
+        if not re.fullmatch(rf'check\("{re.escape(name)}", .+\)', call, re.S) or not checked.endswith(call):
             yield f'{where}: the check\'s cell must end with check("{name}", answer).'
-        lines = solution.strip().splitlines()
+        unjudged = asked - set(re.findall(r"\w+", call))
+        if unjudged:
+            yield f"{where}: the check is not given {', '.join(sorted(unjudged))}."
+        lines = solution.splitlines() or [""]
         if lines[0] != "### BEGIN SOLUTION" or lines[-1] != "### END SOLUTION":
             yield f"{where}: the solution must stand between ### BEGIN SOLUTION and ### END SOLUTION."
-        if re.sub(r"\s+", " ", checked.strip().splitlines()[-1]) not in re.sub(r"\s+", " ", solution):
+        elif " ".join(call.split()) != " ".join("\n".join(lines[:-1])[solution.rfind("check("):].split()):
             yield f"{where}: the solution must end with the same call of check."
-        missing = assigned(answer) - assigned(solution)
-        if missing:
-            yield f"{where}: the solution must set {', '.join(sorted(missing))}, as the answer's cell does."
+        if asked - assigned(solution):
+            yield f"{where}: the solution must set {', '.join(sorted(asked - assigned(solution)))}."
     others = [n for n, cell in enumerate(cells) if tags(cell) & {"exercise", "check", "solution"}]
     for n in sorted(set(others) - {i + j for i in starts for j in range(4)}):
         yield f"Cell {n + 1} has an exercise's tag, but belongs to no exercise."
@@ -167,9 +181,9 @@ def tags(cell) -> set[str]:
     return set(cell.metadata.get("tags", []))
 
 
-def shows(cell) -> bool:
-    """Whether the cell's saved outputs hold a picture or a table."""
-    return any(mime.startswith("image/") or mime == "text/html"
+def shows(cell, *mimes: str) -> bool:
+    """Whether the cell's saved outputs hold a picture or a table (or one of the ``mimes``, by how they begin)."""
+    return any(mime.startswith(mimes or ("image/", "text/html"))
                for output in cell.get("outputs", []) for mime in output.get("data", {}))
 
 
@@ -185,10 +199,31 @@ def prose(markdown: str) -> str:
 
 def assigned(code: str) -> set[str]:
     """The names that a cell sets at its top level: variables and functions."""
-    names = set()
-    for node in ast.parse(code).body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            names.add(node.name)
-        elif isinstance(node, ast.Assign):
-            names |= {each.id for target in node.targets for each in ast.walk(target) if isinstance(each, ast.Name)}
-    return names
+    return {name for node in _body(code) for name in _names(node)}
+
+
+def open_names(code: str) -> set[str]:
+    """Those of them that wait for an answer: their value, or the function's body, holds a ``...`` (no index does)."""
+    return {name for node in _body(code) if _waits(node) for name in _names(node)}
+
+
+def _body(code: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(code).body
+    except SyntaxError:
+        return []
+
+
+def _names(node: ast.stmt) -> set[str]:
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return {node.name}
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return {each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name)}
+
+
+def _waits(node: ast.AST) -> bool:
+    if isinstance(node, ast.Subscript):                 # z[..., None] is no open answer
+        return _waits(node.value)
+    if isinstance(node, ast.Constant):
+        return node.value is ...
+    return any(map(_waits, ast.iter_child_nodes(node)))
