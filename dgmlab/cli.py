@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from . import __version__
 from .errors import LabError
 
 SECTIONS = {
-    "Work with the labs": ["lab", "run"],
+    "Work with the labs": ["lab", "run", "claims"],
     "Look after this machine": ["doctor", "data"],
     "For authors": ["outputs", "test"],
 }
@@ -83,6 +84,7 @@ def main(context):
       dgmlab lab                      JupyterLab at the labs, in the browser
       dgmlab lab vae                  the same, with lab 03 open
       dgmlab run 03 -p beta 4         one lab from top to bottom, with a parameter of its own
+      dgmlab claims 03                what the papers claim in lab 03, measured here
       dgmlab doctor                   what this machine has, and what would not work
     """
     if context.invoked_subcommand is None:
@@ -176,6 +178,77 @@ def run(lab, given, out, scale, timeout):
     began = time.monotonic()
     notebooks.run(path, out, values, timeout=timeout)
     click.echo(f"{path.stem} ran in {time.monotonic() - began:.0f} s: {out}")
+
+
+@main.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--seeds", type=click.IntRange(min=3), default=5, show_default=True, help="How many runs of each.")
+@click.option("--jobs", type=click.IntRange(min=1), help="How many at a time.  [default: one a core]")
+@click.option("--json", "out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Write the results to FILE as well.")
+@click.option("--save", is_flag=True, help="Record the results in data/claims, whole labs only.")
+@click.option("--list", "listed", is_flag=True, help="Measure nothing; list the claims.")
+def claims(ids, seeds, jobs, out, save, listed):
+    """Test the papers' claims by experiment, on several seeds.
+
+    ID is a claim (03.beta_kl) or a lab (3, 03, vae); without it, all are measured. Each claim gets a mean with its
+    95 % interval and one of three verdicts: reproduced, direction only, not reproduced. The exit code is 1 only if an
+    experiment failed.
+
+    \b
+    Examples:
+      dgmlab claims --list
+      dgmlab claims 03 --seeds 10 --json vae.json
+    """
+    from .experiments import measuring
+    from .experiments.claims import RECORDS, all_claims
+
+    known = all_claims()
+    wanted = choose_claims(known, ids)
+    if listed:
+        for claim in wanted:
+            click.echo(f"{claim.id}\n{textwrap.indent(textwrap.fill(f'{claim.says} ({claim.source})', 96), '    ')}")
+        return
+    if out and not out.absolute().parent.is_dir():
+        raise click.UsageError(f"There is no folder {out.absolute().parent} to write {out.name} to; make it first.")
+    if save:                                            # before minutes of work, not after
+        if not (RECORDS.parents[1] / "pyproject.toml").is_file():
+            raise click.UsageError("Results are recorded in a clone of the repository, and this package was installed "
+                                   "without one; use --json FILE.")
+        whole = {claim.lab for claim in wanted}
+        if seeds < measuring.SEEDS or wanted != [claim for claim in known if claim.lab in whole]:
+            raise click.UsageError(f"A record holds all claims of a lab, each with at least {measuring.SEEDS} seeds; "
+                                   "name labs, not claims, with --save, and give no fewer seeds.")
+    began = time.monotonic()
+    measured = measuring.measure(wanted, seeds, jobs)
+    click.echo(f"{measuring.listing(measured)} {time.monotonic() - began:.0f} s.")
+    if out:
+        measuring.write_json(out, measured)
+    refused = measuring.save(measured, known) if save else []
+    for sentence in refused:
+        click.echo(f"dgmlab: {sentence}", err=True)
+    sys.exit(1 if refused or not all(each.verdict for each in measured) else 0)
+
+
+def choose_claims(known: list, ids: tuple[str, ...]) -> list:
+    """The claims that ``ids`` name, by their own ids or by the number or name of a lab; all without any."""
+    from . import notebooks
+
+    wanted = set()
+    for each in ids:
+        if each in {claim.id for claim in known}:
+            wanted.add(each)
+            continue
+        try:
+            number = each.zfill(2) if each.isdigit() else notebooks.find(each).stem[:2]
+        except LabError:
+            number = None
+        own = {claim.id for claim in known if claim.lab == number}
+        if not own:
+            raise LabError(f"There is no claim, and no lab with claims, called {each!r}; the claims are: "
+                           f"{', '.join(claim.id for claim in known) or 'none yet'}.")
+        wanted |= own
+    return [claim for claim in known if not ids or claim.id in wanted]
 
 
 # -- look after this machine -----------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ of the same experiment share its runs. What was measured lies in ``data/claims/`
 
 from __future__ import annotations
 
-import functools
 import importlib
 import json
 import math
@@ -178,8 +177,8 @@ def records(lab: str | int) -> list[dict]:
 def in_words(low: float, high: float) -> str:
     """An expected interval, such as ``above 0`` or ``0.5 to 2``."""
     if math.isinf(low):
-        return f"below {high:g}" if math.isfinite(high) else "any"
-    return f"above {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
+        return f"below {high:.4g}" if math.isfinite(high) else "any"
+    return f"above {low:.4g}" if math.isinf(high) else f"{low:.4g} to {high:.4g}"
 
 
 def in_digits(mean: float, low: float, high: float) -> str:

@@ -1,0 +1,268 @@
+"""Claims put to the test: their experiments run over several seeds, side by side, and what came out is recorded.
+
+The records of a lab, ``data/claims/NN.json``, are a list with one object a claim: the claim in words and numbers, what
+each seed gave, and how it was made. ``data/claims/README.md`` is the same as tables.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import math
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from ..errors import LabError, check_number
+from ..training.checkpoint import write_atomically
+from ..training.devices import cores
+from ..training.state import versions
+from . import claims as claims_module
+from .claims import DIRECTION, NOT, REPRODUCED, Claim, Verdict, in_digits, in_words, records, verdict
+
+SEEDS = 5                   # that a record takes at least
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A claim and what its seeds say.
+
+    Attributes:
+        values: the deciding number of seed 0, 1, ...
+        seconds: wall time of its experiment for one seed, the mean over the seeds.
+        verdict: None if there is none.
+        error: why not, in a sentence.
+    """
+
+    claim: Claim
+    values: list[float]
+    seconds: float
+    verdict: Verdict | None
+    error: str = ""
+
+
+def measure(claims: Sequence[Claim], seeds: int = SEEDS, jobs: int | None = None) -> list[Measured]:
+    """Run the experiments of the claims with the seeds 0, 1, ..., each once, and judge; a bar on stderr shows how far.
+
+    An experiment that fails costs its own claims their verdicts, and no others.
+
+    Args:
+        jobs: processes, of one thread each; as many as there are cores if None.
+    """
+    check_number("The number of seeds", seeds, 3, whole=True)
+    check_number("The number of jobs", jobs or 1, 1, whole=True)
+    from joblib import Parallel, delayed, parallel_config
+    from tqdm import tqdm
+
+    experiments = list(dict.fromkeys(claim.experiment for claim in claims))
+    took = _seconds_recorded()                  # the longest first, so that none is left over at the end
+    experiments.sort(key=lambda experiment: -took.get(name(experiment), math.inf))
+    calls = [(experiment, seed) for experiment in experiments for seed in range(seeds)]
+    results = {}
+    with parallel_config("loky", n_jobs=min(jobs or cores(), len(calls) or 1), inner_max_num_threads=1):
+        done = Parallel(return_as="generator_unordered", batch_size=1)(
+            delayed(_once)(number, *call) for number, call in enumerate(calls))
+        with tqdm(total=len(calls), unit="run", file=sys.stderr, disable=None, leave=False) as bar:
+            for number, *result in done:
+                results[calls[number]] = result
+                bar.set_postfix_str(f"{calls[number][0].__name__}, seed {calls[number][1]}", refresh=False)
+                bar.update()
+    return [_judge(claim, [results[claim.experiment, seed] for seed in range(seeds)]) for claim in claims]
+
+
+def name(experiment) -> str:
+    """How a record names an experiment: its module in this package, and the function."""
+    return f"{experiment.__module__.rpartition('.')[2]}.{experiment.__name__}"
+
+
+def _once(number: int, experiment, seed: int) -> tuple[int, dict[str, float], float, str]:
+    """One run of an experiment, in a process of one thread: its numbers, its seconds, and what went wrong."""
+    import torch
+
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    with threadpool_limits(1):
+        try:
+            numbers, error = dict(experiment(seed)), ""
+        except Exception as caught:
+            if os.environ.get("DGMLAB_TRACEBACK") == "1":
+                traceback.print_exc()
+            kind = "" if isinstance(caught, LabError) else f"{type(caught).__name__}: "
+            numbers, error = {}, f"Seed {seed} failed: {kind}{' '.join(str(caught).split()) or 'no message'}"
+    return number, numbers, time.perf_counter() - began, error
+
+
+def _judge(claim: Claim, results: list) -> Measured:
+    seconds = sum(taken for _, taken, _ in results) / len(results)
+    values = []
+    for numbers, _, error in results:
+        if not error and claim.quantity not in numbers:
+            error = (f"The experiment {name(claim.experiment)} gives no number called {claim.quantity!r}; it gives: "
+                     f"{', '.join(numbers) or 'nothing'}.")
+        if error:
+            return Measured(claim, [], seconds, None, error)
+        values.append(float(numbers[claim.quantity]))
+    try:
+        return Measured(claim, values, seconds, verdict(values, claim.expected, no_effect=claim.no_effect,
+                                                        ratio=claim.ratio))
+    except LabError as error:
+        return Measured(claim, values, seconds, None, str(error))
+
+
+# -- for people ------------------------------------------------------------------------------------------------------
+
+def listing(measured: Sequence[Measured]) -> str:
+    """What was measured, as lines of at most 100 characters."""
+    import textwrap
+
+    rows, width = [], max([len(each.claim.id) for each in measured], default=5)
+    for each in measured:
+        claim, found = each.claim, each.verdict
+        numbers = in_digits(found.mean, found.low, found.high) if found else "-"
+        rows.append(f"{claim.id:<{width}}  {numbers:<27}  {in_words(*claim.expected):<16}  {len(each.values):>2}  "
+                    f"{found.word if found else 'error'}")
+        said = f"{claim.says} ({claim.measured})" if found else each.error
+        rows += textwrap.wrap(said, 96, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
+    head = f"{'claim':<{width}}  {'mean [95 % interval]':<27}  {'expected':<16}  {'n':>2}  verdict"
+    words = [each.verdict.word if each.verdict else "error" for each in measured]
+    counts = ", ".join(f"{words.count(word)} {word}" for word in (REPRODUCED, DIRECTION, NOT, "error")
+                       if word in words)
+    return "\n".join([head, *rows, "", f"{len(measured)} claims: {counts or 'none'}."])
+
+
+# -- records ---------------------------------------------------------------------------------------------------------
+
+FROM_CLAIM = ("id", "lab", "source", "says", "quantity", "measured", "settings", "no_effect", "ratio", "note")
+
+
+def described(claim: Claim) -> dict:
+    """The part of a record that the claim itself decides; an infinite end of an interval becomes null."""
+    return {each: getattr(claim, each) for each in FROM_CLAIM} | {
+        "experiment": name(claim.experiment), "expected": [_plain(end) for end in claim.expected]}
+
+
+def record(measured: Measured) -> dict:
+    """A claim and what was measured, as plain JSON: a number that is not finite becomes null."""
+    claim, found = measured.claim, measured.verdict
+    return described(claim) | {
+        "seeds": len(measured.values), "values": [_plain(value) for value in measured.values],
+        "mean": found and _plain(found.mean), "interval": found and [_plain(found.low), _plain(found.high)],
+        "verdict": found and found.word, "error": measured.error or None,
+        "seconds": round(measured.seconds, 2), "command": f"dgmlab claims {claim.id} --seeds {len(measured.values)}",
+        "made": datetime.date.today().isoformat(),
+        "versions": versions() | {each: importlib.metadata.version(each) for each in ("numpy", "scikit-learn")}}
+
+
+def write_json(path: Path, measured: Sequence[Measured]) -> None:
+    """The records of ``measured`` in the file ``path``, whole or not at all."""
+    text = json.dumps([record(each) for each in measured], indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())
+
+
+def save(measured: Sequence[Measured], known: Sequence[Claim]) -> list[str]:
+    """Record the labs of which every claim was measured with at least five seeds; returns why others were not.
+
+    Args:
+        known: all claims there are.
+    """
+    refused = []
+    for lab in dict.fromkeys(each.claim.lab for each in measured):
+        own = [each for each in measured if each.claim.lab == lab]
+        missing = {claim.id for claim in known if claim.lab == lab} - {each.claim.id for each in own}
+        failed = [each.claim.id for each in own if each.verdict is None]
+        if missing or failed or min(len(each.values) for each in own) < SEEDS:
+            why = (f"{', '.join(sorted(missing))} not measured" if missing else
+                   f"{', '.join(failed)} without a verdict" if failed else f"fewer than {SEEDS} seeds")
+            refused.append(f"Lab {lab} is not recorded ({why}): a record holds all claims of a lab, each with at least "
+                           f"{SEEDS} seeds; what is recorded stays as it was.")
+            continue
+        claims_module.RECORDS.mkdir(parents=True, exist_ok=True)
+        write_json(claims_module.RECORDS / f"{lab}.json", own)
+    write_atomically(claims_module.RECORDS / "README.md", readme().encode())
+    return refused
+
+
+def recorded_labs() -> list[str]:
+    """The numbers of the labs with records."""
+    return sorted(path.stem for path in claims_module.RECORDS.glob("*.json"))
+
+
+def readme() -> str:
+    """``data/claims/README.md``, from the records."""
+    parts = [f"""# The claims, measured
+
+`dgmlab claims NN` measures the claims of a lab, `dgmlab claims NN --save` records them here: `NN.json` for programs,
+this page for people. Each claim is one sentence of a paper or a lecture, and a number that would be another if the
+sentence were wrong. *Measured* is the mean over the seeds (of a ratio the geometric mean) with its 95 % confidence
+interval by Student's t, and the verdict follows from it alone:
+
+* **{REPRODUCED}**: the whole interval lies within what is expected;
+* **{DIRECTION}**: it does not, but all of it lies on the expected side of "no effect";
+* **{NOT}**: neither.
+"""]
+    for lab in recorded_labs():
+        own = records(lab)
+        parts.append(f"## Lab {lab}\n\n| claim | source | what is measured | expected | measured | seeds | verdict |\n"
+                     "| --- | --- | --- | --- | --- | --- | --- |")
+        for each in own:
+            cells = [f"`{each['id']}`: {each['says']}", each["source"], each["measured"], in_words(*each["expected"]),
+                     in_digits(each["mean"], *each["interval"]), str(each["seeds"]), f"**{each['verdict']}**"]
+            parts[-1] += "\n| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        settings = dict.fromkeys(each["settings"] for each in own)
+        parts.append("How it was measured:\n\n" + "\n".join(
+            f"* {', '.join('`' + each['id'] + '`' for each in own if each['settings'] == text)}: {text}"
+            for text in settings))
+        notes = [f"* `{each['id']}`: {each['note']}" for each in own if each["note"]]
+        if notes:
+            parts.append("What the verdicts leave open:\n\n" + "\n".join(notes))
+        runs = {each["experiment"]: each["seconds"] * each["seeds"] for each in own}
+        first = own[0]
+        parts.append(f"Made on {first['made']} by `dgmlab claims {lab} --seeds {first['seeds']} --save` in "
+                     f"{sum(runs.values()):.0f} s of one core, with "
+                     + ", ".join(f"{key} {value}" for key, value in first["versions"].items() if key != "machine")
+                     + f" ({first['versions']['machine']}).")
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def stale() -> list[str]:
+    """What in ``data/claims/`` is not what the claims in the code and their records say, in sentences."""
+    found = []
+    known = claims_module.all_claims()
+    for lab in sorted({claim.lab for claim in known} | set(recorded_labs())):
+        again = f"`dgmlab claims {lab} --save` measures and records them again."
+        if lab not in recorded_labs():
+            found.append(f"The claims of lab {lab} are not recorded in data/claims; {again}")
+            continue
+        own = {each["id"]: each for each in json.loads((claims_module.RECORDS / f"{lab}.json").read_text("utf-8"))}
+        wanted = {claim.id: described(claim) for claim in known if claim.lab == lab}
+        if list(own) != list(wanted):
+            found.append(f"Recorded for lab {lab} are the claims {', '.join(own)}, but the code has "
+                         f"{', '.join(wanted) or 'none'}; {again}")
+            continue
+        for identity, want in wanted.items():
+            other = [key for key, value in want.items() if own[identity].get(key) != value]
+            if other:
+                found.append(f"The record of {identity} has another {' and '.join(other)} than the code; {again}")
+    page = claims_module.RECORDS / "README.md"
+    if not found and (not page.is_file() or page.read_text("utf-8") != readme()):
+        found.append("data/claims/README.md is not what the records give; `dgmlab claims --save` writes it anew.")
+    return found
+
+
+def _plain(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def _seconds_recorded() -> dict[str, float]:
+    """The seconds that each experiment took for one seed, by name, where that is recorded."""
+    try:
+        return {each["experiment"]: each["seconds"] for lab in recorded_labs() for each in records(lab)}
+    except (LabError, KeyError):
+        return {}
