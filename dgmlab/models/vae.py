@@ -39,7 +39,50 @@ def kl_to_prior(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
 
 
-class VAE(Recipe):
+class GaussianLatent(Recipe):
+    """What VAEs with a Gaussian posterior share; a subclass says ``encode``, ``log_likelihood`` and ``latent``."""
+
+    Knobs = VAEKnobs
+    latent: int
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The posterior q(z | x): its mean and log-variance, (B, latent) each."""
+        raise NotImplementedError
+
+    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x | z) in nats, normalised: x (B, ...) and z (..., B, latent) -> (..., B)."""
+        raise NotImplementedError
+
+    def posterior_sample(self, mu: Tensor, logvar: Tensor, rng: Rng) -> Tensor:
+        """z = mu + sigma * noise, through which the gradient reaches mu and sigma (reparameterised, sec. 2.4)."""
+        return mu + (0.5 * logvar).exp() * rng.normal(mu.shape)
+
+    def elbo_terms(self, x: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+        """Reconstruction -log p(x | z) at one draw of z, and KL(q || p), (B,) each; ELBO = -reconstruction - kl."""
+        mu, logvar = self.encode(x)                                                            # (B, L)
+        z = self.posterior_sample(mu, logvar, rng)
+        return -self.log_likelihood(x, z), kl_to_prior(mu, logvar).sum(-1)
+
+    def loss(self, batch, knobs, rng: Rng) -> dict[str, Tensor]:
+        """``loss`` = reconstruction + beta * kl, averaged over the batch; x is ``batch[0]`` (B, ...)."""
+        reconstruction, kl = self.elbo_terms(batch[0], rng)
+        reconstruction, kl = reconstruction.mean(), kl.mean()
+        return {"loss": reconstruction + knobs.beta * kl, "reconstruction": reconstruction, "kl": kl}
+
+    def log_weights(self, x: Tensor, rng: Rng, samples: int, beta=1.0) -> Tensor:
+        """log p(x | z) + beta * (log p(z) - log q(z | x)) at ``samples`` draws z ~ q(z | x): (samples, B).
+
+        With beta = 1 these are the log importance weights whose mean over z is the ELBO, and whose logarithmic mean
+        is the tighter bound of Burda et al. 2016 (eq. 8).
+        """
+        mu, logvar = self.encode(x)                                                            # (B, L)
+        noise = rng.normal((len(x), samples, self.latent)).transpose(0, 1)                     # (samples, B, L)
+        z = mu + (0.5 * logvar).exp() * noise
+        log_ratio = 0.5 * (noise.square() - z.square() + logvar).sum(-1)                       # log p(z) - log q(z | x)
+        return self.log_likelihood(x, z) + beta * log_ratio
+
+
+class VAE(GaussianLatent):
     """A VAE with a Gaussian posterior and a standard normal prior.
 
     Args:
@@ -58,8 +101,6 @@ class VAE(Recipe):
     Raises:
         LabError: for an argument out of range, or a batch of another shape than ``shape``.
     """
-
-    Knobs = VAEKnobs
 
     def __init__(self, shape=(1, 8, 8), latent: int = 8, hidden=(256,), body: str = "mlp",
                  observation: str = "gaussian", eta: float = 0.1, activation: str = "relu"):
@@ -82,10 +123,6 @@ class VAE(Recipe):
         check_batch(x, self.shape, self)
         return self.encoder(x).chunk(2, dim=-1)
 
-    def posterior_sample(self, mu: Tensor, logvar: Tensor, rng: Rng) -> Tensor:
-        """z = mu + sigma * noise, through which the gradient reaches mu and sigma (reparameterised, sec. 2.4)."""
-        return mu + (0.5 * logvar).exp() * rng.normal(mu.shape)
-
     def decode(self, z: Tensor) -> Tensor:
         """The mean of p(x | z) in data space: (..., latent) -> (..., C, H, W)."""
         out = self.decoder(z)
@@ -103,32 +140,6 @@ class VAE(Recipe):
     def eta(self) -> float:
         """The noise variance of the Gaussian observation models, in squared units of the data."""
         return math.exp(self.log_eta.item() if self.observation == "learned" else self.log_eta)
-
-    # -- the bound -----------------------------------------------------------------------------------------------
-
-    def elbo_terms(self, x: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
-        """Reconstruction -log p(x | z) at one draw of z, and KL(q || p), (B,) each; ELBO = -reconstruction - kl."""
-        mu, logvar = self.encode(x)                                                            # (B, L)
-        z = self.posterior_sample(mu, logvar, rng)
-        return -self.log_likelihood(x, z), kl_to_prior(mu, logvar).sum(-1)
-
-    def loss(self, batch, knobs, rng: Rng) -> dict[str, Tensor]:
-        """``loss`` = reconstruction + beta * kl, averaged over the batch; x is ``batch[0]`` (B, C, H, W)."""
-        reconstruction, kl = self.elbo_terms(batch[0], rng)
-        reconstruction, kl = reconstruction.mean(), kl.mean()
-        return {"loss": reconstruction + knobs.beta * kl, "reconstruction": reconstruction, "kl": kl}
-
-    def log_weights(self, x: Tensor, rng: Rng, samples: int, beta=1.0) -> Tensor:
-        """log p(x | z) + beta * (log p(z) - log q(z | x)) at ``samples`` draws z ~ q(z | x): (samples, B).
-
-        With beta = 1 these are the log importance weights whose mean over z is the ELBO, and whose logarithmic mean
-        is the tighter bound of Burda et al. 2016 (eq. 8).
-        """
-        mu, logvar = self.encode(x)                                                            # (B, L)
-        noise = rng.normal((len(x), samples, self.latent)).transpose(0, 1)                     # (samples, B, L)
-        z = mu + (0.5 * logvar).exp() * noise
-        log_ratio = 0.5 * (noise.square() - z.square() + logvar).sum(-1)                       # log p(z) - log q(z | x)
-        return self.log_likelihood(x, z) + beta * log_ratio
 
     # -- what it makes -------------------------------------------------------------------------------------------
 

@@ -216,32 +216,37 @@ class Run:
                            "use nn.Dropout rather than other kinds of dropout.")
         return row
 
-    def update(self, player: str, loss: Tensor, *, clip: float | None = None, **settings) -> None:
-        """One descent of one player's parameters on ``loss``; the model's step calls it.
+    def update(self, player: str | tuple[str, ...], loss: Tensor, *, clip: float | None = None, **settings) -> None:
+        """One descent of the parameters of one player, or of several at once, on ``loss``; the model's step calls it.
 
         ``settings`` go into the optimizer (lr, eps, betas ...); ``clip`` bounds the gradient's norm.
         """
-        if player not in self.players:
-            check_choice("The player", player, self.players)
-        optimizer, parameters = self.optimizers[player], self.players[player]
-        optimizer.zero_grad(set_to_none=self._graph is None)
-        loss.backward(inputs=parameters if len(self.players) > 1 else None)
+        players = (player,) if isinstance(player, str) else player
+        for name in players:
+            if name not in self.players:
+                check_choice("The player", name, self.players)
+        optimizers = [self.optimizers[name] for name in players]
+        parameters = [p for name in players for p in self.players[name]]
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=self._graph is None)
+        loss.backward(inputs=parameters if len(self.players) > len(players) else None)
         if self.group:
             self.group.average_gradients(parameters)
         if clip is not None:                # torch's clip_grad_norm_, but clip may be a tensor
             gradients = [p.grad for p in parameters if p.grad is not None]
             norm = nn.utils.get_total_norm(gradients)
             torch._foreach_mul_(gradients, (clip / (norm + 1e-6)).clamp(max=1.0))
-        for group in optimizer.param_groups:
-            for name, value in settings.items():
-                if name not in group:
-                    raise LabError(f"The optimizer {type(optimizer).__name__} has no setting {name!r}; it has "
-                                   f"{', '.join(key for key in group if key != 'params')}.")
-                if self._graph and name != "lr":
-                    check_baked(name, value)
-                if group[name] is not value:
-                    group[name] = value
-        optimizer.step()
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                for name, value in settings.items():
+                    if name not in group:
+                        raise LabError(f"The optimizer {type(optimizer).__name__} has no setting {name!r}; it has "
+                                       f"{', '.join(key for key in group if key != 'params')}.")
+                    if self._graph and name != "lr":
+                        check_baked(name, value)
+                    if group[name] is not value:
+                        group[name] = value
+            optimizer.step()
 
     def autocast(self):
         """The precision of the run's forward passes."""
