@@ -108,8 +108,9 @@ def sections(notebook, stem: str) -> Iterator[str]:
     references = notebook.cells[-1].source if notebook.cells else ""
     if references.startswith("## References"):
         items = [line for line in references.splitlines() if line.startswith("* ")]
-        if len(items) < 2 or not all(re.search(r"\b(1[89]|20)\d\d\b", item) for item in items if "arXiv" not in item):
-            yield "The references must be a list `* Author. *Title.* Where, year`, of two or more."
+        if len(items) < 2 or not all(re.search(r"\b(1[89]|20)\d\d\b|arXiv|lecture", item) for item in items):
+            yield ("The references must be a list `* Author. *Title.* Where, year` of two or more; only a lecture may "
+                   "be without a year.")
 
 
 def predictions(notebook, stem: str) -> Iterator[str]:

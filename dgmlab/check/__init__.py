@@ -179,12 +179,19 @@ def choice(answer, spellings: Mapping[str, Iterable[str]], what: str = "The answ
 def calls(function, *arguments, what: str = "Your function"):
     """What a student's function returns for these arguments; whatever goes wrong in it becomes a hint.
 
-    A function that still returns ``...`` counts as not answered.
+    A function that still returns ``...`` counts as not answered. One that takes no plain numbers, as `torch.log`
+    takes none, is given tensors instead.
     """
     if not callable(function):
         raise NotYet(f"{what} should be a function, but it is {_kind(function)}.")
     try:
-        result = function(*arguments)
+        try:
+            result = function(*arguments)
+        except TypeError as error:
+            torch = sys.modules.get("torch")
+            if torch is None or "must be Tensor" not in str(error):
+                raise
+            result = function(*(torch.tensor(a, dtype=torch.float64) if isinstance(a, float) else a for a in arguments))
     except (NotYet, _NotAnswered):
         raise
     except Exception as error:
