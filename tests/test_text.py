@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dgmlab.data import docstrings
+from dgmlab.data import dialogues, docstrings, grammar
 from dgmlab.data.sequences import FLOOR, ten_sequences
 from dgmlab.data.text import END, UNKNOWN, build, read_lines, split_of, tokenise
 from dgmlab.errors import LabError
@@ -17,7 +17,7 @@ from dgmlab.metrics.likelihood import elbo, importance_weighted_bound
 from dgmlab.models.text_vae import TextVAE, free_bits
 from dgmlab.models.vae import kl_to_prior
 from dgmlab.rng import Rng
-from dgmlab.training import Run
+from dgmlab.training import Run, SentenceBatches
 
 SENTENCES = [f"the {adjective} {noun} {verb} ." for adjective in ("red", "green", "old", "new", "wet")
              for noun in ("cat", "dog", "bird", "tree", "car", "boat") for verb in ("runs", "sleeps", "waits", "falls")]
@@ -127,6 +127,122 @@ def test_the_docstring_corpus_is_cached_and_mended(tmp_path, monkeypatch):
     docstrings._lines.cache_clear()
     with pytest.raises(LabError, match="must be among"):
         docstrings.load(("pandas",))
+
+
+# -- the grammar and the dialogues -----------------------------------------------------------------------------------
+
+def test_the_grammar_is_parsed_exactly():
+    corpus = grammar.load("tense")
+    every = [corpus.words(tokens) for part in (corpus.train, corpus.valid, corpus.test) for tokens in part.tokens]
+    assert len(set(every)) == 11_664 == math.prod(map(len, grammar.FACTORS.values()))
+    assert all(len(text.split()) == 11 for text in every)
+    for text in every[::97]:
+        assert grammar.sentence(**grammar.parse(text)) == text
+    text = corpus.words(corpus.test.tokens[0])
+    assert grammar.FACTORS["tense"][corpus.test.labels[0]] == grammar.parse(text)["tense"]
+    assert grammar.parse("yesterday these friendly cook were gladly serving soup in restaurants .") is None
+    with pytest.raises(LabError, match="one of: topic, tense"):
+        grammar.load("colour")
+
+
+def test_two_words_tell_tense_number_sentiment_and_topic():
+    base = {"topic": "food", "tense": "past", "number": "one", "sentiment": "good"}
+    base |= dict.fromkeys(("subject", "verb", "object", "adjective", "adverb"), 0)
+    for factor in ("topic", "tense", "number", "sentiment"):
+        other = base | {factor: grammar.FACTORS[factor][1]}
+        differ = [a != b for a, b in zip(grammar.sentence(**base).split(), grammar.sentence(**other).split())]
+        assert sum(differ) >= 2, factor
+
+
+def test_dialogues_know_what_is_valid():
+    data = dialogues.load(turns=12)
+    acts = list(dialogues.ACTS)
+    for part, name in ((data.train, "train"), (data.valid, "valid"), (data.test, "test")):
+        assert len(part) >= 100
+        for context, response, act in list(zip(part.contexts, part.responses, part.acts))[::7]:
+            assert dialogues.split_of(data.words(context)) == name
+            assert dialogues.answers(data.words(context))[data.words(response)] == acts[act]
+    for context in dialogues.contexts():
+        texts = dialogues.answers(context)
+        assert len(texts) == 3 * len(dialogues.valid_acts(context))       # no wording serves two acts
+    context = next(iter(dialogues.contexts()))
+    right = list(dialogues.answers(context))
+    assert dialogues.judge(context, right).recall == dialogues.judge(context, right).precision == 1
+    one = dialogues.judge(context, [right[0]] * 9 + ["nonsense"])
+    assert (one.precision, one.recall, one.distinct) == (0.9, 0.25, 2)
+    row = data.encode("the car is broken .", 11)
+    assert data.words(row) == "the car is broken ." and len(row) == 11
+
+
+@pytest.mark.parametrize("call, sentence", [
+    (lambda: dialogues.valid_acts("what ?"), "is not one of the 90 contexts"),
+    (lambda: dialogues.judge(next(iter(dialogues.contexts())), []), "no answers"),
+    (lambda: dialogues.load(turns=0), "at least 1"),
+    (lambda: dialogues.load().encode("the zebra", 9), "not in it: zebra"),
+    (lambda: dialogues.load().encode("", 9), "1 to 8 words"),
+])
+def test_bad_dialogues(call, sentence):
+    with pytest.raises(LabError, match=sentence):
+        call()
+
+
+# -- batches of one length -------------------------------------------------------------------------------------------
+
+def sentences(lengths=(3, 5, 4, 3, 3, 5, 4, 3)):
+    return [torch.full((n,), k) for k, n in enumerate(lengths)]
+
+
+def test_batches_hold_one_length_and_an_epoch_holds_all():
+    rows = sentences()
+    batches = SentenceBatches(rows, 2, labels=torch.arange(8) * 10)
+    order = Rng(0)
+    for _ in range(3):
+        epoch = [batches.next(order, Rng(1)) for _ in range(batches.batches)]
+        assert batches.batches == 4 and sorted(int(k) for x, _ in epoch for k in x[:, 0]) == list(range(8))
+        assert all(torch.equal(x[:, 0] * 10, y) and x.shape[1] == len(rows[int(x[0, 0])]) for x, y in epoch)
+    first = [batches.next(order, Rng(1))[0][:, 0].tolist() for _ in range(4)]
+    assert first != [batches.next(order, Rng(1))[0][:, 0].tolist() for _ in range(4)]
+
+
+@pytest.mark.parametrize("after", [0, 1, 4, 6])
+def test_batches_are_taken_up_where_they_were(after):
+    def make():
+        return SentenceBatches(sentences(), 2), Rng(3)
+    whole, order = make()
+    for _ in range(after):
+        whole.next(order, Rng(0))
+    tensors, meta = whole.state()
+    rest, again = make()
+    rest.restore(tensors, meta)
+    again.restore(order.state())
+    for _ in range(9):
+        assert torch.equal(whole.next(order, Rng(0))[0], rest.next(again, Rng(0))[0])
+
+
+@pytest.mark.parametrize("call, sentence", [
+    (lambda: SentenceBatches([]), "one or more rows"), (lambda: SentenceBatches([[]]), "at least one whole number"),
+    (lambda: SentenceBatches([[1]], 0), "batch size"),
+    (lambda: SentenceBatches([[1]], 1, [1, 2]), "each sequence needs"),
+    (lambda: SentenceBatches([[1]]).share(0, 2), "start a single one"),
+    (lambda: SentenceBatches([[1]]).restore({}, SentenceBatches([[1], [2]]).state()[1]), "other sentences"),
+])
+def test_bad_batches_of_sentences(call, sentence):
+    with pytest.raises(LabError, match=sentence):
+        call()
+
+
+def test_a_run_on_sentences_is_resumed(tmp_path):
+    def make():
+        return Run(lambda: TextVAE(8, 2, 4, 8), SentenceBatches(sentences(), 3), seed=1)
+    whole, part, rest = make(), make(), make()
+    for run, steps in ((whole, 11), (part, 6)):
+        for _ in run.steps(steps):
+            pass
+    part.save(tmp_path)
+    rest.resume(tmp_path)
+    for _ in rest.steps(5):
+        pass
+    assert np.array_equal(whole.history.column("loss"), rest.history.column("loss"))
 
 
 # -- ten sequences ---------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -78,6 +78,82 @@ class TensorBatches:
                            "to go on with it.")
         order = tensors.get("order")
         self._order = None if order is None else order.to(self.tensors[0].device)
+        self._place = meta["place"]
+
+
+class SentenceBatches:
+    """Random batches of sequences of different lengths, all of one length within a batch: nothing is padded.
+
+    In an epoch each sequence comes once: those of a length are shuffled and cut into batches (the last of a length may
+    be smaller), and the batches are shuffled.
+
+    Args:
+        tokens: one row of whole numbers a sequence, (T,) each.
+        batch_size: sequences a step, at most.
+        labels: (N,) whole numbers, the second tensor of a batch; None for batches of the sequences alone.
+    """
+
+    def __init__(self, tokens: Sequence, batch_size: int = 32, labels: Tensor | None = None):
+        check_number("The batch size", batch_size, 1, whole=True)
+        rows = [torch.as_tensor(row, dtype=torch.int64) for row in tokens]
+        if not rows or any(row.ndim != 1 or not len(row) for row in rows):
+            raise LabError("The sequences must be one or more rows of at least one whole number each.")
+        if labels is not None and len(labels) != len(rows):
+            raise LabError(f"There are {len(rows)} sequences and {len(labels)} labels, but each sequence needs one.")
+        self.batch_size, self.examples = int(batch_size), len(rows)
+        by_length: dict[int, list[int]] = {}
+        for k, row in enumerate(rows):
+            by_length.setdefault(len(row), []).append(k)
+        self.groups = []                                        # for each length: (n, T) tokens, and their labels
+        for length in sorted(by_length):
+            places = by_length[length]
+            group = (torch.stack([rows[k] for k in places]),)
+            self.groups.append(group if labels is None else (*group, torch.as_tensor(labels)[places]))
+        self.batches = sum(-(-len(group[0]) // self.batch_size) for group in self.groups)       # in an epoch
+        self._plan: list[tuple[int, Tensor]] = []               # of this epoch: which group, and which of its rows
+        self._orders: list[Tensor] = []                         # what the plan was made from
+        self._place = 0
+
+    def to(self, device: torch.device) -> None:
+        """Move the data to the device, once."""
+        self.groups = [tuple(t.to(device) for t in group) for group in self.groups]
+
+    def share(self, shard: int, shards: int) -> None:
+        """Batches of unequal size are not divided among processes."""
+        raise LabError("Batches of sentences cannot be shared among processes; start a single one.")
+
+    def next(self, order: Rng, rng: Rng) -> tuple[Tensor, ...]:
+        """The next batch, (B, T) and, if there are labels, (B,); ``order`` shuffles the epochs."""
+        if self._place == len(self._plan):
+            self._set_plan([order.permutation(len(group[0])) for group in self.groups]
+                           + [order.permutation(self.batches)])
+            self._place = 0
+        group, rows = self._plan[self._place]
+        self._place += 1
+        return tuple(t.index_select(0, rows) for t in self.groups[group])
+
+    def _set_plan(self, orders: list[Tensor]) -> None:
+        self._orders, device = orders, self.groups[0][0].device
+        cut = [(k, _without_waiting(rows, device)) for k, order in enumerate(orders[:-1])
+               for rows in order.split(self.batch_size)]
+        self._plan = [cut[k] for k in orders[-1].tolist()]
+
+    def state(self) -> tuple[dict[str, Tensor], dict]:
+        """Tensors and JSON-able data from which :meth:`restore` goes on with the same batches."""
+        orders = {"order": torch.cat(self._orders)} if self._orders else {}
+        return orders, {"place": self._place, "lengths": [len(group[0]) for group in self.groups],
+                        "batch_size": self.batch_size}
+
+    def restore(self, tensors: dict[str, Tensor], meta: dict) -> None:
+        lengths = [len(group[0]) for group in self.groups]
+        if (meta["lengths"], meta["batch_size"]) != (lengths, self.batch_size):
+            raise LabError(f"The saved run drew batches of {meta['batch_size']} from other sentences than this one, "
+                           f"which draws {self.batch_size} from {self.examples:,}; use the same corpus and batch size "
+                           "to go on with it.")
+        if "order" in tensors:
+            self._set_plan(list(tensors["order"].cpu().split([*lengths, self.batches])))
+        else:
+            self._plan, self._orders = [], []
         self._place = meta["place"]
 
 
