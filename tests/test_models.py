@@ -247,7 +247,7 @@ def test_autoencoder_interface():
     model, x = Autoencoder(SHAPE, latent=5, hidden=(32, 16)), images()
     code = model.encode(x)
     assert code.shape == (16, 5) and model.decode(code).shape == x.shape
-    terms = model.loss((x,), SimpleNamespace(lr=1e-3), Rng(0))
+    terms = model.loss((x,), SimpleNamespace(lr=1e-3, noise=0.0), Rng(0))
     torch.testing.assert_close(terms["loss"], (model.reconstruct(x) - x).square().mean())
 
 
@@ -275,7 +275,7 @@ def test_no_linear_autoencoder_beats_pca():
         model.encoder[-1].bias.copy_(-pca.components @ pca.mean)
         model.decoder.dense[-1].weight.copy_(pca.components.T)
         model.decoder.dense[-1].bias.copy_(pca.mean)
-    loss = model.loss((x,), SimpleNamespace(), Rng(0))["loss"]
+    loss = model.loss((x,), SimpleNamespace(noise=0.0), Rng(0))["loss"]
     assert math.isclose(float(loss.detach()), best, rel_tol=1e-9)
     for gradient in torch.autograd.grad(loss, model.parameters()):
         assert float(gradient.abs().max()) < 1e-9
