@@ -156,10 +156,10 @@ def exercises(notebook, stem: str) -> Iterator[str]:
                 yield f"{where}: the ids of its cells are ex{k}, ex{k}-answer, ex{k}-check, ex{k}-solution."
                 break
         answer, checked, solution = (cell.source.strip() for cell in group)
-        asked, call = open_names(answer), checked[checked.rfind("check("):]
+        asked, call = open_names(answer), last_call(checked)
         if not asked:
             yield f"{where}: the answer's cell must leave `...` where the answer belongs: `name = ...`, or a function."
-        if not re.fullmatch(rf'check\("{re.escape(name)}", .+\)', call, re.S) or not checked.endswith(call):
+        if not re.match(rf"check\('{re.escape(name)}', .", call):
             yield f'{where}: the check\'s cell must end with check("{name}", answer).'
         unjudged = asked - set(re.findall(r"\w+", call))
         if unjudged:
@@ -167,7 +167,7 @@ def exercises(notebook, stem: str) -> Iterator[str]:
         lines = solution.splitlines() or [""]
         if lines[0] != "### BEGIN SOLUTION" or lines[-1] != "### END SOLUTION":
             yield f"{where}: the solution must stand between ### BEGIN SOLUTION and ### END SOLUTION."
-        elif " ".join(call.split()) != " ".join("\n".join(lines[:-1])[solution.rfind("check("):].split()):
+        if last_call(solution) != call:
             yield f"{where}: the solution must end with the same call of check."
         if asked - assigned(solution):
             yield f"{where}: the solution must set {', '.join(sorted(asked - assigned(solution)))}."
@@ -206,6 +206,12 @@ def assigned(code: str) -> set[str]:
 def open_names(code: str) -> set[str]:
     """Those of them that wait for an answer: their value, or the function's body, holds a ``...`` (no index does)."""
     return {name for node in _body(code) if _waits(node) for name in _names(node)}
+
+
+def last_call(code: str) -> str:
+    """The call with which a cell ends, in Python's own spelling; empty if it ends otherwise."""
+    last = (_body(code) or [None])[-1]
+    return ast.unparse(last.value) if isinstance(last, ast.Expr) and isinstance(last.value, ast.Call) else ""
 
 
 def _body(code: str) -> list[ast.stmt]:

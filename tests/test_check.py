@@ -27,7 +27,7 @@ def lab99(monkeypatch):
     @exercise("99.1")
     def half(answer) -> str:
         if number(answer) != 0.5:
-            raise NotYet("Divide one by two.")
+            raise NotYet("Divide one by two: 1 / 2.")
         return "One by two."
 
     @exercise("99.2")
@@ -65,8 +65,9 @@ def test_no_number(answer, says):
 
 
 @pytest.mark.parametrize("answer", [
-    [[1, 2], [3, 4]], ((1, 2), (3, 4)), np.array([[1, 2], [3, 4]]), torch.tensor([[1.0, 2], [3, 4]], requires_grad=True),
-    [torch.tensor([1, 2]), torch.tensor([3, 4])], [[torch.tensor(1), 2], [3, np.float32(4)]],
+    [[1, 2], [3, 4]], ((1, 2), (3, 4)), np.array([[1, 2], [3, 4]]),
+    torch.tensor([[1.0, 2], [3, 4]], requires_grad=True), [torch.tensor([1, 2]), torch.tensor([3, 4])],
+    [[torch.tensor(1), 2], [3, np.float32(4)]],
     pd.DataFrame({"a": [1, 3], "b": [2, 4]}), [[Fraction(1), 2], [3, Decimal(4)]]])
 def test_an_array_of_any_kind(answer):
     value = array(answer, shape=(2, None))
@@ -129,11 +130,11 @@ def test_right_wrong_and_unanswered(lab99, capsys):
     check("99.1", ...)
     with pytest.raises(NotYet) as wrong:
         check("99.1", 0.4)
-    assert capsys.readouterr().out.splitlines() == [
-        "✓ 99.1 is right. One by two.",
-        "○ 99.1 is not answered yet: put your answer in place of the `...` above, run its cell, then run this one again."]
-    assert str(wrong.value) == "99.1 is not right yet. Divide one by two." and wrong.value.__cause__ is None
-    assert judge("99.1", 0.4) == engine.Outcome("99.1", True, False, "Divide one by two.")
+    tick, reminder, *_ = capsys.readouterr().out.splitlines()
+    assert tick == "✓ 99.1 is right. One by two."
+    assert reminder.startswith("○ 99.1 is not answered yet: put your answer in place of the `...` above, run its cell")
+    assert str(wrong.value) == "99.1 is not right yet. Divide one by two: 1 / 2." and wrong.value.__cause__ is None
+    assert judge("99.1", 0.4) == engine.Outcome("99.1", True, False, "Divide one by two: 1 / 2.")
 
 
 @pytest.mark.parametrize("answers", [
@@ -163,6 +164,11 @@ def test_a_check_called_otherwise_says_what_it_takes(lab99):
             wrong()
 
 
+def test_long_sentences_are_broken_between_words():
+    lines = engine.wrapped("✓ 99.1 is right. " + "somewhat long-winded words " * 20).splitlines()
+    assert len(lines) > 4 and max(map(len, lines)) <= 100 and not any(line.endswith("-") for line in lines)
+
+
 def test_a_number_is_given_once(lab99):
     with pytest.raises(LabError, match="Two functions judge the exercise 99.1"):
         @exercise("99.1")
@@ -185,7 +191,7 @@ def test_a_notebook_shows_the_hint_and_nothing_else(lab99, capsys):
         shell.history_manager.end_session()
     assert isinstance(result.error_in_exec, NotYet)
     captured = capsys.readouterr()
-    assert captured.out.strip() + captured.err.strip() == "✗ 99.1 is not right yet. Divide one by two."
+    assert captured.out.strip() + captured.err.strip() == "✗ 99.1 is not right yet. Divide one by two: 1 ∕ 2."
 
 
 def test_every_exercise_has_one_check_in_its_lab_and_every_check_an_exercise():

@@ -17,6 +17,7 @@ import inspect
 import math
 import pkgutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -30,7 +31,8 @@ class NotYet(Exception):
 
     def _render_traceback_(self):
         """What IPython shows in place of a traceback."""
-        return [f"✗ {self}"]
+        # JupyterLab makes links of what looks like a path: of λ / η the slash and the η.
+        return [wrapped(f"✗ {self}".replace(" / ", " ∕ "))]
 
 
 class _NotAnswered(Exception):
@@ -113,11 +115,16 @@ def check(name: str, *answers, **context) -> None:
     """Print a tick if the answers are right, raise :class:`NotYet` with a hint if not; see :func:`judge`."""
     outcome = judge(name, *answers, **context)
     if not outcome.answered:
-        print(f"○ {name} is {outcome.says}.")
+        print(wrapped(f"○ {name} is {outcome.says}."))
     elif outcome.passed:
-        print(f"✓ {name} is right. {outcome.says}")
+        print(wrapped(f"✓ {name} is right. {outcome.says}"))
     else:
         raise NotYet(f"{name} is not right yet. {outcome.says}") from None
+
+
+def wrapped(text: str) -> str:
+    """The text in lines of a page's width, which would else be broken in the middle of words."""
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 # -- reading answers -------------------------------------------------------------------------------------------------

@@ -114,21 +114,24 @@ def gap_on_training_images(train_gap, *, held_out, model, data) -> str:
 
 
 @exercise("03.4")
-def noise_for_beta(eta, twin, *, model, x) -> str:
-    """The noise at which beta = 1 gives the codes of ``model``, trained at beta = 4: 4 times its eta; and such a VAE.
+def noise_for_beta(eta, twin, *, model, beta, x) -> str:
+    """The noise at which beta = 1 gives the codes of ``model``, trained at ``beta``: beta * its eta; and such a VAE.
 
     Args:
         twin: a run or a VAE, trained with beta = 1 and that noise.
+        beta: not 1.
         x: (n, C, H, W) held-out images on which the two are compared.
     """
-    found, right = number(eta, "eta_twin"), 4 * model.eta
+    found, right = number(eta, "eta_twin"), beta * model.eta
     if not close(found, right, rel=0.01):
-        if close(found, model.eta / 4, rel=0.01):
-            raise NotYet(f"{found:g} is the other way round: a large β makes code dear beside errors, and so does an η "
-                         "that makes errors cheap.")
+        if close(found, model.eta / beta, rel=0.01):
+            cheap, low = ("cheap", "small") if beta < 1 else ("dear", "large")
+            raise NotYet(f"{found:g} is the other way round. A {low} β makes code {cheap} beside errors; so does an η "
+                         f"that makes errors {'dear' if beta < 1 else 'cheap'}.")
         if close(found, model.eta, rel=0.01):
-            raise NotYet(f"At η = {found:g} and β = 1 code is four times as cheap as at β = 4.")
-        if close(found, 2 * model.eta, rel=0.01) or close(found, 16 * model.eta, rel=0.01):
+            raise NotYet(f"At η = {found:g} the errors cost as before, but the code at β = 1 costs {1 / beta:g} times "
+                         f"what it did at β = {beta:g}.")
+        if any(close(found, model.eta * beta**power, rel=0.01) for power in (0.5, 2)):
             raise NotYet("Nearly: η is a variance, and (1) divides by η itself, not by its square root or square.")
         raise NotYet(f"{found:g} is not it. Divide the loss ‖x − G(z)‖² / 2η + β · KL by β: its minimum stays where it "
                      "is.")
@@ -150,7 +153,8 @@ def noise_for_beta(eta, twin, *, model, x) -> str:
         raise NotYet(f"η is right, but the KL of a dimension of `twin` is {apart:.2f} nats from the other run's. "
                      "Train it as that was trained: β = 1, the same data, and as many steps.")
     return (f"The KL per dimension agrees within {apart:.3f} nats. With a Gaussian decoder β is no new kind of model: "
-            f"a VAE with β = 4 and η = {model.eta:g} is a plain VAE that takes the images for noisier, η = {right:g}.")
+            f"a VAE with β = {beta:g} and η = {model.eta:g} is a plain VAE that takes the images for "
+            f"{'less noisy' if beta < 1 else 'noisier'}, η = {right:g}.")
 
 
 @exercise("03.5")

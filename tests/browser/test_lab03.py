@@ -54,8 +54,6 @@ class PanelPage:
         return self.notebook.ask("run.step")
 
 
-
-
 def test_drag_the_kl_weight_while_it_trains(open_notebook):
     panel = PanelPage(open_notebook("03_vae.ipynb"))
     notebook = panel.notebook
@@ -196,3 +194,40 @@ def test_an_error_in_the_thread_is_shown_and_raised(open_notebook):
     notebook.screenshot("03_non_finite")
     step = panel.step()
     assert step % 50 == 0 and np.isfinite(notebook.ask("run.history.column('loss').tolist()")).all()
+
+
+def test_an_exercise_answers_with_a_reminder_a_hint_or_a_tick(open_notebook):
+    notebook = open_notebook("03_vae.ipynb")
+    page = notebook.page
+    page.evaluate("""async () => {
+        const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+        await kernel.requestExecute({code: `
+from dgmlab.check import check
+from dgmlab.experiments.inference import CurveModel, best_gaussian
+near = (1.4, -0.2)`}).done; }""")
+    answer = next(i for i, source in enumerate(notebook.cells()) if "def best_width" in source)
+
+    def outcome(expression: str) -> str:
+        """What the check's cell shows once the answer's cell returns this."""
+        page.evaluate("""async ([i, text]) => {
+            const notebook = window.jupyterapp.shell.currentWidget.content;
+            const cell = notebook.widgets[i].model;
+            cell.sharedModel.setSource(cell.sharedModel.getSource().replace(/return .*/, 'return ' + text));
+            await notebook.scrollToItem(i - 1, 'start');
+            notebook.widgets[i + 1].model.clearExecution(); }""", [answer, expression])
+        notebook.run_cells(answer, answer + 1)
+        text = """i => { const cell = window.jupyterapp.shell.currentWidget.content.widgets[i];
+                  return cell.model.executionCount ? cell.outputArea.node.innerText.trim() : ''; }"""
+        return until(lambda: page.evaluate(text, answer + 1), "the check says something", 30)
+
+    assert outcome("...").startswith("○ 03.1 is not answered yet")
+    said = outcome("(eta / slope**2) ** 0.5")
+    notebook.screenshot("03_exercise_hint")
+    assert said.startswith("✗ 03.1 is not right yet. With eta = 0.1 and slope = 1.3 your σ is 0.24") and \
+        "Traceback" not in said
+    assert outcome("(1 + slope**2 / eta) ** -0.5").startswith("✓ 03.1 is right.")
+    time.sleep(1)
+    notebook.screenshot("03_exercise_tick")
+    hidden = page.evaluate("""i => { const cell = window.jupyterapp.shell.currentWidget.content.widgets[i];
+        return [cell.inputHidden, cell.outputHidden]; }""", answer + 2)
+    assert hidden == [True, True], "the solution is not collapsed"
