@@ -14,6 +14,8 @@ Letters: B batch, T places, V words in the vocabulary, E embedding, H hidden, L 
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,6 +28,7 @@ from .vae import GaussianLatent, VAEKnobs, kl_to_prior
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
 FEEDS = ("both", "inputs", "state")
 FREE_BITS = ("clamp", "threshold")
+FEW_WORDS = 64
 
 
 class TextVAEKnobs(VAEKnobs):
@@ -52,6 +55,10 @@ class TextVAE(GaussianLatent):
         dropout: on the decoder's inputs and before its output, 0 to 1; it needs the run's training mode.
         bag: whether there is a bag-of-words head, which predicts the words of x from z alone, in no order
             (Zhao et al. 2017, arXiv:1703.10960); its weight is the knob ``bag``.
+        draws: of z for each example at a training step. With several, few examples fill a batch, and the encoder
+            reads each of them once: S draws of B examples cost the decoder what S B examples would.
+        least_rate: nats that the KL of every dimension cannot fall below, because the widths of q are kept apart from
+            the prior's (a committed rate, after Razavi et al. 2019, arXiv:1901.03416); 0 leaves them free.
 
     Raises:
         LabError: for an argument out of range, or a batch that is not made of the vocabulary's numbers.
@@ -60,16 +67,19 @@ class TextVAE(GaussianLatent):
     Knobs = TextVAEKnobs
 
     def __init__(self, vocabulary: int, latent: int = 2, embedding: int = 16, hidden: int = 64, layers: int = 1,
-                 cell: str = "lstm", feed: str = "both", dropout: float = 0.0, bag: bool = False):
+                 cell: str = "lstm", feed: str = "both", dropout: float = 0.0, bag: bool = False, draws: int = 1,
+                 least_rate: float = 0.0):
         super().__init__()
         for what, value in (("number of words", vocabulary), ("number of latent dimensions", latent),
                             ("size of the embedding", embedding), ("size of the hidden state", hidden),
-                            ("number of layers", layers)):
+                            ("number of layers", layers), ("number of draws", draws)):
             check_number(f"The {what}", value, 1, whole=True)
         check_choice("The recurrent cell", cell, CELLS)
         check_choice("The place where z is fed", feed, FEEDS)
         check_number("The dropout", dropout, 0, 1)
-        self.vocabulary, self.latent, self.feed = vocabulary, latent, feed
+        check_number("The least rate", least_rate, 0, 20)
+        self.vocabulary, self.latent, self.feed, self.draws = vocabulary, latent, feed, draws
+        self.widest = widest_logvar(least_rate) if least_rate else None
         self.begin, self.mask = vocabulary, vocabulary + 1                      # what only the decoder's input knows
         rnn = CELLS[cell]
         self.read = nn.Embedding(vocabulary, embedding)
@@ -93,7 +103,10 @@ class TextVAE(GaussianLatent):
         """The posterior q(z | x) from the encoder's last state: (B, T) -> mean and log-variance, (B, latent) each."""
         self._check(x)
         states, _ = self.encoder(self.read(x))                                                  # (B, T, H)
-        return self.posterior(states[:, -1]).chunk(2, dim=-1)
+        mu, logvar = self.posterior(states[:, -1]).chunk(2, dim=-1)
+        if self.widest is not None:
+            logvar = self.widest - F.softplus(self.widest - logvar)
+        return mu, logvar
 
     def logits(self, x: Tensor, z: Tensor, hide: Tensor | None = None) -> Tensor:
         """Of each word given those before it and z: x (B, T), z (B, latent) -> (B, T, V).
@@ -117,8 +130,10 @@ class TextVAE(GaussianLatent):
         return self._log_likelihood(every, z.reshape(-1, self.latent), None).unflatten(0, (*lead, len(x)))
 
     def _log_likelihood(self, x, z, hide):
-        logits = self.logits(x, z, hide).flatten(0, 1)                                          # (B T, V)
-        return -F.cross_entropy(logits, x.flatten(), reduction="none").view_as(x).sum(-1)
+        logits, words = self.logits(x, z, hide).flatten(0, 1), x.flatten()                      # (B T, V)
+        if self.vocabulary < FEW_WORDS:                     # as (1, V, B T): a third of the time, if V is short
+            return -F.cross_entropy(logits.T[None], words[None], reduction="none").view_as(x).sum(-1)
+        return -F.cross_entropy(logits, words, reduction="none").view_as(x).sum(-1)
 
     # -- training ------------------------------------------------------------------------------------------------
 
@@ -130,11 +145,13 @@ class TextVAE(GaussianLatent):
         """
         x = batch[0]
         mu, logvar = self.encode(x)
+        each = kl_to_prior(mu, logvar)                                                          # (B, L)
+        if self.draws > 1:                                                                      # B becomes S B
+            x, mu, logvar = (every.repeat(self.draws, 1) for every in (x, mu, logvar))
         z = self.posterior_sample(mu, logvar, rng)
         # Drawn even where nothing is hidden, so that the knob moves nothing but the words.
         hide = rng.uniform(x.shape) < knobs.word_dropout
         reconstruction = -self._log_likelihood(x, z, hide).mean()
-        each = kl_to_prior(mu, logvar)                                                          # (B, L)
         kl, counted = each.sum(-1).mean(), free_bits(each, knobs.free_bits, knobs.free_bits_kind).sum(-1).mean()
         terms = {"loss": reconstruction + knobs.beta * counted, "reconstruction": reconstruction, "kl": kl,
                  "kl_counted": counted}
@@ -212,3 +229,12 @@ def free_bits(kl: Tensor, amount: float, kind: str) -> Tensor:
     if kind == "clamp":
         return kl.clamp_min(amount)
     return kl * (kl > amount)
+
+
+def widest_logvar(rate: float) -> float:
+    """The log-variance below 0 at which the KL of N(0, exp(logvar)) from the prior is ``rate`` nats; solved by Newton's
+    method. Whatever its mean, a narrower q has a larger KL."""
+    logvar = -math.sqrt(4 * rate) - 2 * rate
+    for _ in range(50):
+        logvar -= (0.5 * (math.exp(logvar) - 1 - logvar) - rate) / (0.5 * (math.exp(logvar) - 1))
+    return logvar
