@@ -1,0 +1,378 @@
+"""Claims: the verdict as statistics, the runs over seeds, what the command line says, the records in data/claims."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from click.testing import CliRunner
+from scipy import stats
+
+from dgmlab import cli
+from dgmlab.errors import LabError
+from dgmlab.experiments import claims, measuring
+from dgmlab.experiments.claims import DIRECTION, NOT, REPRODUCED, Claim, Evidence, evidence, in_digits, verdict
+from dgmlab.experiments.measuring import Measured, measure
+
+CLONE = Path(__file__).resolve().parents[1]
+INFINITE = math.inf
+
+
+# -- the verdict -----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("n", [3, 5, 20])
+def test_the_interval_is_students(n):
+    values = np.random.default_rng(n).normal(2, 3, n)
+    found = verdict(values, (0, INFINITE))
+    low, high = stats.t.interval(0.95, n - 1, values.mean(), stats.sem(values))
+    assert (found.mean, found.low, found.high) == pytest.approx((values.mean(), low, high))
+
+
+def test_a_ratio_is_judged_on_its_logarithm():
+    values = np.exp(np.random.default_rng(0).normal(1, 0.3, 8))
+    found, of_logs = verdict(values, (1, INFINITE), no_effect=1, ratio=True), verdict(np.log(values), (0, INFINITE))
+    assert [found.mean, found.low, found.high] == pytest.approx(np.exp([of_logs.mean, of_logs.low, of_logs.high]))
+    assert found.word == of_logs.word
+    upside_down = verdict(1 / values, (0, 1), no_effect=1, ratio=True)
+    assert [upside_down.low, upside_down.high] == pytest.approx([1 / found.high, 1 / found.low])
+    assert upside_down.word == found.word == REPRODUCED
+
+
+@pytest.mark.parametrize("values, expected, no_effect, word", [
+    ([2, 2.1, 1.9], (1, 3), 0, REPRODUCED),
+    ([4, 4.1, 3.9], (1, 3), 0, DIRECTION),                  # beyond what is expected, but no doubt an effect
+    ([0.5, 0.6, 0.4], (1, 3), 0, DIRECTION),
+    ([0.9, 1.1, 1.0], (1, 3), 0, DIRECTION),                # astride the near end
+    ([0.5, -0.4, 0.1], (1, 3), 0, NOT),
+    ([-2, -2.1, -1.9], (1, 3), 0, NOT),                     # the other direction
+    ([0.5, 0.6, 0.4], (1, 3), None, NOT),                   # no "no effect": in or out
+    ([2, 2, 2], (1, 3), None, REPRODUCED),
+    ([1, 1, 1], (1, 3), 0, DIRECTION),                      # the ends do not belong to what is expected
+    ([0, 0, 0], (0, INFINITE), 0, NOT),
+    ([2, 2.1, 40], (1, 3), 0, NOT),                         # one wild seed of three proves nothing
+    ([-5, -5.1, -4.9], (-INFINITE, -1), 0, REPRODUCED),
+    ([-0.5, -0.6, -0.4], (-INFINITE, -1), 0, DIRECTION),
+    ([1e-12, 3e-13, 2e-12], (-INFINITE, 1e-4), None, REPRODUCED),
+])
+def test_the_three_words(values, expected, no_effect, word):
+    assert verdict(values, expected, no_effect=no_effect).word == word
+    # Turned round with everything that was expected, the same numbers say the same.
+    turned = verdict([-v for v in values], (-expected[1], -expected[0]), no_effect=no_effect and -no_effect)
+    assert turned.word == word
+
+
+def test_more_seeds_narrow_the_interval():
+    rng = np.random.default_rng(1)
+    widths = []
+    for n in (3, 5, 10, 40, 160):
+        found = [verdict(rng.normal(0, 1, n), (0, 1)) for _ in range(200)]
+        widths.append(np.mean([each.high - each.low for each in found]))
+    assert (np.diff(widths) < 0).all()
+    assert widths[-1] == pytest.approx(widths[-2] / 2, rel=0.1)
+
+
+def test_the_interval_covers_the_truth_19_times_in_20():
+    rng = np.random.default_rng(2)
+    found = [verdict(rng.normal(1, 2, 5), (0, 2)) for _ in range(4000)]
+    assert np.mean([each.low < 1 < each.high for each in found]) == pytest.approx(0.95, abs=0.012)
+    # An effect that is not there is taken for one in the expected direction 1 time in 40.
+    none = [verdict(rng.normal(0, 2, 5), (0, INFINITE)).word for _ in range(4000)]
+    assert np.mean([word != NOT for word in none]) == pytest.approx(0.025, abs=0.01)
+
+
+@pytest.mark.parametrize("values, ratio, says", [
+    ([1, 2], False, "2 seeds, but it needs at least 3"),
+    ([1, 2, math.nan], False, "finite numbers; look"),
+    ([1, 2, math.inf], False, "finite"),
+    ([1, 2, 0], True, "above 0, since they are ratios"),
+    ([[1, 2], [3, 4], [5, 6]], False, "at least 3"),
+])
+def test_what_no_verdict_can_be_given_on(values, ratio, says):
+    with pytest.raises(LabError, match=says):
+        verdict(values, (1, 3), ratio=ratio, no_effect=None)
+
+
+# -- claims ----------------------------------------------------------------------------------------------------------
+
+def lucky(seed):
+    return {"gain": 2 + 0.1 * (seed % 3), "times": 4.0 + 0.1 * seed, "seed": seed, "undefined": math.nan}
+
+
+def steady(seed):
+    return {"pid": os.getpid(), "threads": _threads(), "loss": -1.0}
+
+
+def broken(seed):
+    if seed == 1:
+        raise ZeroDivisionError("a division\nby zero")
+    return {"gain": 1.0}
+
+
+def refuses(seed):
+    raise LabError("The disk is full; free some space.")
+
+
+def _threads():
+    import torch
+
+    return torch.get_num_threads()
+
+
+def claim(identity="90.gain", experiment=lucky, quantity="gain", expected=(1, 3), **more):
+    return Claim(identity, "a paper, table 1", f"Sentence of {identity}: P < N*D, |a| is <b>.", experiment, quantity,
+                 "gain, nats", expected, "on what, how long", **more)
+
+
+TOGETHER = [claim(), claim("90.times", quantity="times", expected=(1, INFINITE), ratio=True, no_effect=1.0),
+            claim("91.steady", steady, "loss", (0, 1), note="Tried: a, b.")]
+
+
+@pytest.mark.parametrize("expected, no_effect", [((3, 1), 0), ((1, 1), 0), ((-1, 1), 0)])
+def test_an_interval_must_leave_no_effect_out(expected, no_effect):
+    with pytest.raises(LabError, match="low < high"):
+        claim(expected=expected, no_effect=no_effect)
+
+
+def test_every_claim_of_the_labs_is_whole():
+    known = claims.all_claims()
+    assert [each.lab for each in known] == sorted(each.lab for each in known) and "03" in {c.lab for c in known}
+    for each in known:
+        assert len(each.lab) == 2 and each.lab.isdigit() and each.id.count(".") == 1, each.id
+        assert each.says[-1] == "." and each.says.count(". ") == 0, f"{each.id} is to be said in one sentence"
+        assert all(text.strip() == text and text for text in (each.source, each.measured, each.settings)), each.id
+        assert getattr(sys.modules[each.experiment.__module__], each.experiment.__name__) is each.experiment, each.id
+
+
+def test_two_claims_of_one_name_are_refused(monkeypatch):
+    from dgmlab.experiments import vae_claims
+
+    monkeypatch.setattr(vae_claims, "CLAIMS", [*vae_claims.CLAIMS, vae_claims.CLAIMS[0]])
+    with pytest.raises(LabError, match="Two claims are called 03.noise"):
+        claims.all_claims()
+
+
+# -- measuring -------------------------------------------------------------------------------------------------------
+
+def test_claims_of_one_experiment_share_its_runs():
+    ran = []
+
+    def counted(seed):
+        ran.append(seed)
+        return lucky(seed)
+
+    gain, times = measure([claim(experiment=counted), claim("90.times", counted, "times", (1, 9))], 4, jobs=1)
+    assert sorted(ran) == [0, 1, 2, 3]
+    assert gain.values == [2.0, 2.1, 2.2, 2.0] and times.values == [4.0, 4.1, 4.2, 4.3]
+    assert gain.verdict == verdict(gain.values, (1, 3)) and gain.verdict.word == REPRODUCED
+
+
+def test_a_failure_costs_its_own_claims_only(capfd):
+    found = measure([claim(), claim("90.broken", broken), claim("90.refuses", refuses),
+                     claim("90.absent", quantity="loss"), claim("90.nan", quantity="undefined")], 3, jobs=1)
+    assert [bool(each.verdict) for each in found] == [True, False, False, False, False]
+    assert [each.error for each in found[1:]] == [
+        "Seed 1 failed: ZeroDivisionError: a division by zero",
+        "Seed 0 failed: The disk is full; free some space.",
+        "The experiment test_claims.lucky gives no number called 'loss'; it gives: gain, times, seed, undefined.",
+        "The seeds gave [nan, nan, nan], but a verdict needs finite numbers; look at the experiment."]
+    assert capfd.readouterr().err == ""
+    assert json.loads(json.dumps(measuring.record(found[4]), allow_nan=False))["values"] == [None] * 3
+
+
+@pytest.mark.slow
+def test_seeds_run_side_by_side_on_one_thread_each():
+    at_once = [claim(), claim("90.pid", steady, "pid", (0, INFINITE)), claim("90.threads", steady, "threads", (0, 2))]
+    gain, pid, threads = measure(at_once, 6, jobs=2)
+    assert gain.values == [2.0, 2.1, 2.2] * 2                       # in the order of the seeds
+    assert os.getpid() not in pid.values and len(set(pid.values)) <= 2
+    assert threads.values == [1] * 6
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_an_interrupt_ends_the_workers():
+    command = [sys.executable, "-m", "dgmlab", "claims", "03.beta_kl", "--jobs", "2"]
+    process = subprocess.Popen(command, cwd=CLONE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)
+    workers, deadline = [], time.monotonic() + 60
+    while len(workers) < 2 and time.monotonic() < deadline:         # until both have begun to compute
+        time.sleep(0.5)
+        workers = [each for each in psutil.Process(process.pid).children() if each.cpu_times().user > 3]
+    os.killpg(process.pid, signal.SIGINT)                       # as Ctrl-C does: to the workers as well
+    _, says = process.communicate(timeout=30)
+    assert process.returncode == 130 and says.strip() == "dgmlab: interrupted."
+    assert len(workers) == 2 and psutil.wait_procs(workers, timeout=10)[1] == []
+
+
+# -- the command line ------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """Three claims of two labs, and an empty place for records."""
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setattr(claims, "RECORDS", tmp_path / "data" / "claims")
+    monkeypatch.setattr(claims, "all_claims", lambda: list(TOGETHER))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(*arguments):
+    return CliRunner().invoke(cli.main, ["claims", "--jobs", "1", *map(str, arguments)])
+
+
+def test_the_table(clone):
+    done = call()
+    assert done.exit_code == 0 and done.stderr == ""                # whatever the verdicts
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines[0].split() == ["claim", "mean", "[95", "%", "interval]", "expected", "n", "verdict"]
+    assert lines[1].split() == ["90.gain", "2.08", "[1.98,", "2.18]", "1", "to", "3", "5", "reproduced"]
+    assert "Sentence of 90.gain: P < N*D, |a| is <b>. (gain, nats)" in lines[2]
+    assert lines[-1].startswith("3 claims: 2 reproduced, 1 not reproduced.") and not (clone / "data").exists()
+
+
+def test_which_claims(clone, monkeypatch):
+    for given, wanted in ((["90"], 2), (["91", "90.gain"], 2), (["90.times"], 1), (["90.gain", "90"], 2)):
+        assert f"{wanted} claims: " in call("--seeds", 3, *given).stdout
+    monkeypatch.setattr(claims, "all_claims", lambda: [claim("03.gain")])
+    for given in ("3", "03", "vae", "03_vae"):                      # by the lab's notebook
+        assert "03.gain" in call("--list", given).stdout
+    refused = call("vea")
+    assert refused.exit_code == 1 and "called 'vea'; the claims are: 03.gain." in refused.stderr
+
+
+def test_list_measures_nothing(clone, monkeypatch):
+    monkeypatch.setattr(measuring, "measure", None)
+    done = call("--list")
+    assert done.exit_code == 0 and [line for line in done.stdout.splitlines() if line[0] != " "] == [
+        "90.gain", "90.times", "91.steady"]
+
+
+def test_json_is_plain(clone):
+    assert call("--json", "out.json", "--seeds", 4).exit_code == 0
+    found = json.loads((clone / "out.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert [each["id"] for each in found] == ["90.gain", "90.times", "91.steady"]
+    second = found[1]
+    assert {key: second[key] for key in ("lab", "expected", "seeds", "verdict", "ratio", "no_effect", "error")} == {
+        "lab": "90", "expected": [1, None], "seeds": 4, "verdict": REPRODUCED, "ratio": True, "no_effect": 1.0,
+        "error": None}
+    assert second["values"] == [4.0, 4.1, 4.2, 4.3] and second["interval"][0] < second["mean"] < second["interval"][1]
+    assert second["command"] == "dgmlab claims 90.times --seeds 4"
+    assert {"dgmlab", "python", "torch", "numpy"} <= set(second["versions"]) and second["made"] and "seconds" in second
+    assert found[2]["note"] == "Tried: a, b."
+
+
+def test_a_failed_experiment_is_in_the_table_and_in_the_exit_code(clone, monkeypatch):
+    monkeypatch.setattr(claims, "all_claims", lambda: [claim(), claim("90.broken", broken)])
+    done = call("--save", "--json", "out.json")
+    assert done.exit_code == 1
+    assert "ZeroDivisionError: a division by zero" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("2 claims: 1 reproduced, 1 error.")
+    assert json.loads((clone / "out.json").read_text())[1]["verdict"] is None
+    assert "Lab 90 is not recorded (90.broken without a verdict)" in done.stderr
+    assert not (clone / "data" / "claims" / "90.json").exists()
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["--save", "90.gain"], "name labs, not claims"),
+    (["--save", "--seeds", "4"], "at least 5 seeds"),
+    (["--seeds", "2"], "2 is not in the range x>=3"),
+    (["--json", "absent/out.json"], "There is no folder"),
+])
+def test_what_cannot_be_done_is_said_before_anything_runs(clone, monkeypatch, arguments, says):
+    monkeypatch.setattr(measuring, "measure", None)
+    done = call(*arguments)
+    assert done.exit_code == 2 and says in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_nothing_is_recorded_outside_a_clone(clone):
+    (clone / "pyproject.toml").unlink()
+    done = call("--save")
+    assert done.exit_code == 2 and "use --json FILE" in done.stderr
+
+
+# -- records ---------------------------------------------------------------------------------------------------------
+
+def test_save_evidence_and_what_is_stale(clone, monkeypatch):
+    assert [sentence[:40] for sentence in measuring.stale()] == ["The claims of lab 90 are not recorded in",
+                                                                 "The claims of lab 91 are not recorded in"]
+    assert call("--save").exit_code == 0 and measuring.stale() == []
+    records = clone / "data" / "claims"
+    assert sorted(each.name for each in records.iterdir()) == ["90.json", "91.json", "README.md"]
+    page = (records / "README.md").read_text()
+    assert "## Lab 90" in page and "## Lab 91" in page and "P < N*D, \\|a\\| is <b>." in page and "Tried: a, b." in page
+    assert "`dgmlab claims 91 --seeds 5 --save`" in page
+
+    table = evidence(90)
+    assert isinstance(table, Evidence) and table["seeds"].tolist() == [5, 5]
+    assert table["verdict"].tolist() == [REPRODUCED, REPRODUCED] and table["expected"].tolist() == ["1 to 3", "above 1"]
+    assert table["measured, 95 % interval"][0] == "2.08 [1.98, 2.18]"
+    assert "P &lt; N*D, |a| is &lt;b&gt;." in table._repr_html_() == evidence("90")._repr_html_()
+
+    before = page.encode()
+    monkeypatch.setattr(claims, "all_claims", lambda: [TOGETHER[0], claim("90.times", quantity="seed"), TOGETHER[2]])
+    assert measuring.stale() == ["The record of 90.times has another quantity and no_effect and ratio and expected "
+                                 "than the code; `dgmlab claims 90 --save` measures and records them again."]
+    monkeypatch.setattr(claims, "all_claims", lambda: TOGETHER[1:])
+    assert "Recorded for lab 90 are the claims 90.gain, 90.times, but the code has 90.times" in measuring.stale()[0]
+    monkeypatch.setattr(claims, "all_claims", lambda: TOGETHER)
+    (records / "README.md").write_text("by hand")
+    assert "README.md is not what the records give" in measuring.stale()[0]
+    partial = [Measured(TOGETHER[0], [2.0] * 5, 0.1, verdict([2, 2, 2], (1, 3)))]
+    assert "90.times not measured" in measuring.save(partial, TOGETHER)[0]
+    few = [Measured(TOGETHER[2], [2.0] * 4, 0.1, verdict([2, 2, 2], (1, 3)))]
+    assert "fewer than 5 seeds" in measuring.save(few, TOGETHER)[0]
+    assert (records / "README.md").read_bytes() == before           # written anew, from the records as they were
+
+
+def test_no_evidence_says_how_to_make_it(clone):
+    with pytest.raises(LabError, match="`dgmlab claims 07 --save`"):
+        evidence("07")
+    claims.RECORDS.mkdir(parents=True)
+    (claims.RECORDS / "07.json").write_text("[{")
+    with pytest.raises(LabError, match="is not whole"):
+        evidence(7)
+
+
+@pytest.mark.parametrize("numbers, text", [
+    ((2.3026, 2.3001, 2.3051), "2.3026 [2.3001, 2.3051]"),
+    ((59.2, 40.1, 80.3), "59 [40, 80]"),
+    ((1234.5, 1000, 1500), "1,234 [1,000, 1,500]"),
+    ((2e-13, -1e-13, 5e-13), "2.0e-13 [-1.0e-13, 5.0e-13]"),
+    ((3.0, 3.0, 3.0), "3.000 [3.000, 3.000]"),
+    ((0.0, 0.0, 0.0), "0.0 [0.0, 0.0]"),
+])
+def test_digits(numbers, text):
+    assert in_digits(*numbers) == text
+
+
+def test_what_is_recorded_is_what_the_code_claims():
+    assert measuring.stale() == []
+
+
+def test_the_recorded_verdicts_follow_from_the_recorded_seeds():
+    assert "03" in measuring.recorded_labs()
+    for lab in measuring.recorded_labs():
+        for each in claims.records(lab):
+            found = verdict(each["values"], each["expected"], no_effect=each["no_effect"], ratio=each["ratio"])
+            assert (found.mean, found.low, found.high) == pytest.approx((each["mean"], *each["interval"])), each["id"]
+            assert found.word == each["verdict"] and len(each["values"]) == each["seeds"] >= measuring.SEEDS, each["id"]
+
+
+# -- lab 03's experiments where they need no training ----------------------------------------------------------------
+
+def test_the_point_beside_the_curve_and_the_point_mass():
+    from dgmlab.experiments.vae_claims import integrated, point_mass
+
+    assert integrated(11) == pytest.approx({"difference": 0, "fall": 10}, abs=1)
+    assert point_mass(11) == pytest.approx({"growth": math.log(10), "fall": math.log(10)}, abs=0.05)
+    assert point_mass(11) == point_mass(11) != point_mass(12)
