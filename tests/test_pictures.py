@@ -26,6 +26,7 @@ from dgmlab.widgets.pictures import (
     Curves,
     ImageRows,
     LatentMap,
+    Strips,
     Trace,
     compose,
 )
@@ -65,6 +66,9 @@ CASES = {
     "pca": (lambda: LatentMap(classes=DIGITS, mode="PCA"), map_data(dims=5), map_data(dims=5, seed=1)),
     "t-sne": (lambda: LatentMap(classes=DIGITS, mode="t-SNE"), map_data(dims=5), map_data(dims=5, seed=1)),
     "images": (lambda: ImageRows(title="Images"), image_data(), image_data(1)),
+    "strips": (lambda: Strips(title="Distances", x="distance"),
+               {"groups": {"new": np.linspace(0.5, 2, 200), "held out": np.linspace(1, 3, 300)}},
+               {"groups": {"new": np.linspace(0, 0.3, 200), "held out": np.linspace(1, 3, 300)}}),
     "bars": (lambda: Bars(), {"values": [3.0, 0.01, 1.0]}, {"values": [3.0, 0.01, 2.0]}),
 }
 

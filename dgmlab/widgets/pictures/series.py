@@ -30,15 +30,17 @@ class Curves(Picture):
 
     Args:
         unit: of all values, for the axis ("nats per image").
+        what: what the lines are, for the alt text.
         smooth: number of steps over which the lines are averaged; what is averaged away stays as a pale band. The
             average looks backwards only, so that nothing seems to happen before its cause.
     """
 
     needs = ("steps", "values")
 
-    def __init__(self, source=None, *, title="", size=(400, 300), unit: str = "", smooth: float = 0, **options):
+    def __init__(self, source=None, *, title="", size=(400, 300), unit: str = "", smooth: float = 0,
+                 what: str = "Loss terms", **options):
         super().__init__(source, title=title, size=size, **options)
-        self.unit, self.smooth = unit, smooth
+        self.unit, self.smooth, self.what = unit, smooth, what
 
     def check(self, data):
         super().check(data)
@@ -137,7 +139,7 @@ class Curves(Picture):
         data = thin(data)
         steps = data["steps"]
         if not len(steps):
-            return "Loss terms over steps: no step has been made yet."
+            return f"{self.what} over steps: no step has been made yet."
         parts = []
         for name, values in data["values"].items():
             values = values[np.isfinite(values)]
@@ -147,7 +149,7 @@ class Curves(Picture):
                 verb = "stays at" if abs(last - first) <= 0.02 * span else "falls" if last < first else "rises"
                 parts.append(f"{name} {verb} {short(last)}" if verb == "stays at" else
                              f"{name} {verb} from {short(first)} to {short(last)}")
-        text = f"Loss terms over {steps[-1]:,.0f} steps: {', '.join(parts) or 'no finite value'}"
+        text = f"{self.what} over {steps[-1]:,.0f} steps: {', '.join(parts) or 'no finite value'}"
         text += f" {self.unit}" if self.unit and parts else ""
         events = merge_events(data.get("events", ()), nice_above(float(steps[-1])) * 0.04)[-3:]
         moved = ", ".join(f"{what} at step {step:,.0f}" for step, what in events)
