@@ -204,76 +204,75 @@ def code_features(models: Mapping[str, object], train_x: Tensor, test_x: Tensor)
 
 # -- the lecture's claims --------------------------------------------------------------------------------------------
 
-def sizes_experiment(seed: int) -> dict[str, float]:
-    """Squared error on test digits of a deep autoencoder over that of PCA, by the size of the code."""
-    ratios = {}
-    for size in SIZES:
-        run = train(latent=size, seed=seed)
-        pca = PCA(size).fit(run.data.train.x)
-        ratios[f"pca_{size}"] = squared_error(run.model, run.data.test.x) / squared_error(pca, run.data.test.x)
-    return ratios
+def experiment(seed: int, latent: int = 10, number: int = 20) -> dict[str, float]:
+    """All that the claims of this lab are about, on the digits; ``latent`` is one of :data:`SIZES`.
 
+    Returns:
+        ``pca_L``: squared error on test digits of a deep autoencoder with L numbers over that of PCA;
+        ``random_...``, ``fitted_...``: quality, diversity and energy (see :func:`judge`) of images from an
+        autoencoder's random codes, from N(0, I) and from a fitted Gaussian, over those of a VAE's;
+        ``deep``, ``denoising``: what their codes gain over raw pixels with ``number`` labels, in accuracy (a share);
+        ``over_pca``: what deep codes gain over PCA's.
+    """
+    runs = {size: train(latent=size, seed=seed) for size in SIZES}
+    data, ours = runs[latent].data, runs[latent].model
+    train_x, test_x = data.train.x, data.test.x
+    pca = {size: PCA(size).fit(train_x) for size in SIZES}
+    found = {f"pca_{size}": squared_error(runs[size].model, test_x) / squared_error(pca[size], test_x)
+             for size in SIZES}
 
-def generation_experiment(seed: int, latent: int = 10) -> dict[str, float]:
-    """Distances of an autoencoder's decoded random codes over those of a VAE's, for two sources of codes."""
-    autoencoder, vae = (train(kind, latent=latent, seed=seed) for kind in ("autoencoder", "vae"))
-    data = autoencoder.data
-    found = generation(autoencoder.model, vae.model, data.train.x, data.test.x, Rng(seed))
-    ours = found["VAE, prior N(0, I)"]
-    return {f"{name}_{what}": found[f"autoencoder, {source}"][what] / ours[what]
-            for name, source in (("random", "N(0, I)"), ("fitted", "fitted Gaussian")) for what in ours}
+    made = generation(ours, train("vae", latent=latent, seed=seed).model, train_x, test_x, Rng(seed))
+    for name, source in (("random", "N(0, I)"), ("fitted", "fitted Gaussian")):
+        for what, of_vae in made["VAE, prior N(0, I)"].items():
+            found[f"{name}_{what}"] = made[f"autoencoder, {source}"][what] / of_vae
 
-
-def labels_experiment(seed: int, latent: int = 10, number: int = 20) -> dict[str, float]:
-    """Test accuracy with few labels: what deep codes, plain and denoising, gain over raw pixels and over PCA's."""
-    plain, denoising = (train(latent=latent, noise=noise, seed=seed) for noise in (NOISE, DENOISING))
-    data = plain.data
-    models = {"PCA": PCA(latent).fit(data.train.x), "deep": plain.model, "denoising": denoising.model}
-    found = few_labels(code_features(models, data.train.x, data.test.x), data.train.y, data.test.y, [number], draws=10)
-    mean = {name: sum(of[number]) / len(of[number]) for name, of in found.items()}
-    return {"deep": mean["deep"] - mean["raw pixels"], "denoising": mean["denoising"] - mean["raw pixels"],
-            "over_pca": mean["deep"] - mean["PCA"]}
+    models = {"PCA": pca[latent], "deep": ours,
+              "denoising": train(latent=latent, noise=DENOISING, seed=seed).model}
+    read = few_labels(code_features(models, train_x, test_x), data.train.y, data.test.y, [number], draws=10)
+    mean = {name: sum(of[number]) / len(of[number]) for name, of in read.items()}
+    return found | {"deep": mean["deep"] - mean["raw pixels"], "denoising": mean["denoising"] - mean["raw pixels"],
+                    "over_pca": mean["deep"] - mean["PCA"]}
 
 
 _TRAINED = ("1,197 training digits of 8x8; autoencoder 64-256-256-L and its mirror image, SiLU, 2,000 Adam steps of "
             "128, learning rate 8e-3 falling to 0, input noise 0.02: one setting for all, chosen on validation digits")
-_PAIR = _TRAINED + ("; VAE of the same layers, rate and steps, learned noise variance; L = 10; 1,000 random codes each; "
+_PAIR = _TRAINED + ("; VAE of the same layers, rate and steps, learned noise variance; L = 10; 1,000 random codes; "
                     "300 test digits")
 _PROBE = _TRAINED + ("; L = 10; logistic regression (C = 1) on standardised features, 20 labels, drawn ten times with "
-                     "the classes in proportion; 300 test digits; all codes learnt from all training images, unlabelled")
+                     "the classes in proportion; 300 test digits; codes learnt from all training images, unlabelled")
 _LECTURE = "Wang, CSC413 lecture 9"
 
 CLAIMS = [
     *(Claim(id=f"02.pca_{size}", source=f"{_LECTURE}, Deep Autoencoders; Hinton & Salakhutdinov 2006",
             says=f"With {size} numbers for a code, a deep autoencoder rebuilds unseen digits better than PCA.",
-            experiment=sizes_experiment, quantity=f"pca_{size}", measured="squared error on test digits, deep / PCA",
+            experiment=experiment, quantity=f"pca_{size}", measured="squared error on test digits, deep / PCA",
             expected=(0.0, 0.9), no_effect=1.0, ratio=True, settings=_TRAINED) for size in SIZES),
     Claim(id="02.random_codes", source=f"{_LECTURE}, Deep Autoencoders: some limitations",
           says="Images decoded from N(0, I) codes are farther from real ones for an autoencoder than for a VAE.",
-          experiment=generation_experiment, quantity="random_energy",
+          experiment=experiment, quantity="random_energy",
           measured="energy distance between decoded codes and test digits, autoencoder / VAE", expected=(2.0, INFINITE),
           no_effect=1.0, ratio=True, settings=_PAIR),
     Claim(id="02.fitted_codes", source="ours: the fair baseline of the claim before",
           says="They still look less like digits if the codes come from a Gaussian fitted to the autoencoder's codes.",
-          experiment=generation_experiment, quantity="fitted_quality",
+          experiment=experiment, quantity="fitted_quality",
           measured="mean distance to the nearest training digit, autoencoder / VAE", expected=(1.1, INFINITE),
           no_effect=1.0, ratio=True, settings=_PAIR),
     Claim(id="02.fitted_energy", source="ours: the same, as a whole",
           says="As a whole, too, they are farther from real digits than a VAE's.",
-          experiment=generation_experiment, quantity="fitted_energy",
+          experiment=experiment, quantity="fitted_energy",
           measured="energy distance between decoded codes and test digits, autoencoder / VAE", expected=(1.5, INFINITE),
           no_effect=1.0, ratio=True, settings=_PAIR),
     Claim(id="02.few_labels", source=f"{_LECTURE}, Why autoencoders?",
           says="With 20 labels, a linear classifier reads deep codes better than raw pixels.",
-          experiment=labels_experiment, quantity="deep", measured="accuracy from codes minus from pixels (share)",
+          experiment=experiment, quantity="deep", measured="accuracy from codes minus from pixels (share)",
           expected=(0.02, INFINITE), settings=_PROBE),
     Claim(id="02.few_labels_pca", source="ours: is it the depth?",
           says="With 20 labels, it reads deep codes better than PCA's of the same size.",
-          experiment=labels_experiment, quantity="over_pca",
+          experiment=experiment, quantity="over_pca",
           measured="accuracy from deep codes minus from PCA's (share)", expected=(0.02, INFINITE), settings=_PROBE),
     Claim(id="02.few_labels_denoising", source=f"{_LECTURE}, Why autoencoders?; Vincent et al. 2008",
           says="With 20 labels, it reads the codes of a denoising autoencoder better still than raw pixels.",
-          experiment=labels_experiment, quantity="denoising",
+          experiment=experiment, quantity="denoising",
           measured="accuracy from codes minus from pixels (share)", expected=(0.05, INFINITE),
           settings=_PROBE.replace("input noise 0.02", "input noise 0.3")),
 ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
 from ...errors import LabError, check_choice
 from ...plots import (
     CLASSES,
+    INK,
     SMALL,
     SOFT,
     as_images,
@@ -29,7 +31,8 @@ COLOUR_BYTES = [tuple(int(colour[k:k + 2], 16) for k in (1, 3, 5)) for colour in
 class LatentMap(Picture):
     """Where the encoder puts the data: every point drawn as the character of its class, or as its own small image.
 
-    Data: `codes` (n, d), `labels` (n,) indices into the classes and, for thumbnails, `images` (n, [C,] H, W) in [0, 1].
+    Data: `codes` (n, d), `labels` (n,) indices into the classes and, for thumbnails, `images` (n, [C,] H, W) in [0, 1];
+    in "plane" mode also `mark` (2,), a place that gets a cross, if there is one.
     At most `points` of them are used, always the first ones, so that every point keeps its identity.
 
     Args:
@@ -124,6 +127,8 @@ class LatentMap(Picture):
             stage.areas.append(area)
             stage.marks.append(self.moves(stage.axes.scatter([], [], s=area, marker=path, color=class_colour(k),
                                                              linewidths=0), on_axes=False))
+        stage.cross = self.moves(Line2D([], [], marker="P", markersize=13, color=INK, markeredgecolor="white",
+                                        linestyle="", clip_on=False))
         stage.note = self.moves(stage.figure.text(0, 0, "", transform=None, fontsize=SMALL, color=SOFT, va="top"),
                                 on_axes=False)
 
@@ -167,6 +172,8 @@ class LatentMap(Picture):
         for k, (marks, area) in enumerate(zip(stage.marks, stage.areas, strict=True)):
             marks.set_offsets(places[(labels == k) & dots])
             marks.set_sizes([area if images is None else area / 9])
+        mark = data.get("mark") if mode == "plane" else None
+        stage.cross.set_data(*([], []) if mark is None else np.asarray(mark, float)[:, None])
         stage.note.set_text(note if finite.all() else f"{(~finite).sum():,} codes are not finite")
         stage.note.set_position((8 * stage.pixel, (self.size[1] - super().title_height() + 1) * stage.pixel))
 
