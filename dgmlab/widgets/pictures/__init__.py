@@ -17,5 +17,7 @@ from .base import Picture, blank, compose, still
 from .images import ImageRows
 from .maps import MAPS, LatentMap
 from .series import Curves, Trace
+from .strips import Strips
 
-__all__ = ["MAPS", "Bars", "Curves", "ImageRows", "LatentMap", "Picture", "Trace", "blank", "compose", "still"]
+__all__ = ["MAPS", "Bars", "Curves", "ImageRows", "LatentMap", "Picture", "Strips", "Trace", "blank", "compose",
+           "still"]
