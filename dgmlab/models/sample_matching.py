@@ -5,10 +5,10 @@ Two samples are compared through a kernel k, a number for how alike two points a
     MMD^2(P, Q)  =  E k(x, x')  +  E k(y, y')  -  2 E k(x, y),        x, x' ~ P,   y, y' ~ Q            (1)
 
 the squared *maximum mean discrepancy* (Gretton et al. 2012, JMLR 13:723-773, lemma 6). With k(x, y) = -|x - y| it is
-the *energy distance* (Szekely & Rizzo 2013, J. Stat. Plan. Inference 143:1249-1272), which is 0 only if P = Q and has no
-width to choose (that it is an MMD: Sejdinovic et al. 2013, Ann. Stat. 41:2263-2291). If x = G(z), the slope of (1) with
-respect to the weights of G goes through the samples, which is all that a generator needs to learn (Li, Swersky & Zemel
-2015, arXiv:1502.02761; Dziugaite, Roy & Ghahramani 2015, arXiv:1505.03906).
+the *energy distance* (Szekely & Rizzo 2013, J. Stat. Plan. Inference 143:1249-1272), which is 0 only if P = Q and has
+no width to choose (that it is an MMD: Sejdinovic et al. 2013, Ann. Stat. 41:2263-2291). If x = G(z), the slope of (1)
+with respect to the weights of G goes through the samples, which is all that a generator needs to learn (Li, Swersky &
+Zemel 2015, arXiv:1502.02761; Dziugaite, Roy & Ghahramani 2015, arXiv:1505.03906).
 
 Letters: B batch, M and N sizes of the samples, L latent dimensions, D numbers in an example.
 """
@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import LabError, check_choice, check_number
+from ..errors import LabError, check_number
 from ..knobs import Choice, Real, Whole
 from ..rng import Rng
 from .recipe import LearningRate, Recipe
