@@ -242,7 +242,7 @@ def test_the_table(clone):
 
 def test_which_claims(clone, monkeypatch):
     for given, wanted in ((["90"], 2), (["91", "90.gain"], 2), (["90.times"], 1), (["90.gain", "90"], 2)):
-        assert f"{wanted} claims: " in call("--seeds", 3, *given).stdout
+        assert f"\n{wanted} claim{'s' * (wanted > 1)}: " in call("--seeds", 3, *given).stdout
     monkeypatch.setattr(claims, "all_claims", lambda: [claim("03.gain")])
     for given in ("3", "03", "vae", "03_vae"):                      # by the lab's notebook
         assert "03.gain" in call("--list", given).stdout

@@ -128,7 +128,8 @@ class Evidence(pd.DataFrame):
 
     def _repr_html_(self) -> str:
         style = self.style.format(escape="html").hide(axis="index").set_uuid("evidence").set_properties(
-            **{"text-align": "left", "vertical-align": "top"})
+            **{"text-align": "left", "vertical-align": "top"}).set_properties(
+            subset=self.columns[2:], **{"white-space": "nowrap"})                           # numbers in one line
         headings = [{"selector": "th", "props": "text-align: left"}]
         return style.set_table_styles(headings).to_html()
 

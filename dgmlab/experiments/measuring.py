@@ -86,16 +86,19 @@ def _once(number: int, experiment, seed: int) -> tuple[int, dict[str, float], fl
     """One run of an experiment, in a process of one thread: its numbers, its seconds, and what went wrong."""
     import torch
 
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     began = time.perf_counter()
-    with threadpool_limits(1):
-        try:
+    try:
+        with threadpool_limits(1):
             numbers, error = dict(experiment(seed)), ""
-        except Exception as caught:
-            if os.environ.get("DGMLAB_TRACEBACK") == "1":
-                traceback.print_exc()
-            kind = "" if isinstance(caught, LabError) else f"{type(caught).__name__}: "
-            numbers, error = {}, f"Seed {seed} failed: {kind}{' '.join(str(caught).split()) or 'no message'}"
+    except Exception as caught:
+        if os.environ.get("DGMLAB_TRACEBACK") == "1":
+            traceback.print_exc()
+        kind = "" if isinstance(caught, LabError) else f"{type(caught).__name__}: "
+        numbers, error = {}, f"Seed {seed} failed: {kind}{' '.join(str(caught).split()) or 'no message'}"
+    finally:
+        torch.set_num_threads(threads)                  # with one job, this process is the caller's own
     return number, numbers, time.perf_counter() - began, error
 
 
@@ -122,19 +125,24 @@ def listing(measured: Sequence[Measured]) -> str:
     """What was measured, as lines of at most 100 characters."""
     import textwrap
 
-    rows, width = [], max([len(each.claim.id) for each in measured], default=5)
+    table = [("claim", "mean [95 % interval]", "expected", "n", "verdict")]
     for each in measured:
         claim, found = each.claim, each.verdict
         numbers = in_digits(found.mean, found.low, found.high) if found else "-"
-        rows.append(f"{claim.id:<{width}}  {numbers:<27}  {in_words(*claim.expected):<16}  {len(each.values):>2}  "
-                    f"{found.word if found else 'error'}")
-        said = f"{claim.says} ({claim.measured})" if found else each.error
-        rows += textwrap.wrap(said, 96, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
-    head = f"{'claim':<{width}}  {'mean [95 % interval]':<27}  {'expected':<16}  {'n':>2}  verdict"
+        table.append((claim.id, numbers, in_words(*claim.expected), str(len(each.values)),
+                      found.word if found else "error"))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    head, *rows = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+                   for row in table)
+    lines = [head]
+    for row, each in zip(rows, measured, strict=True):
+        said = f"{each.claim.says} ({each.claim.measured})" if each.verdict else each.error
+        lines += [row, *textwrap.wrap(said, 96, initial_indent="    ", subsequent_indent="    ",
+                                      break_on_hyphens=False)]
     words = [each.verdict.word if each.verdict else "error" for each in measured]
     counts = ", ".join(f"{words.count(word)} {word}" for word in (REPRODUCED, DIRECTION, NOT, "error")
                        if word in words)
-    return "\n".join([head, *rows, "", f"{len(measured)} claims: {counts or 'none'}."])
+    return "\n".join([*lines, "", f"{len(measured)} claim{'s' * (len(measured) != 1)}: {counts or 'none'}."])
 
 
 # -- records ---------------------------------------------------------------------------------------------------------
