@@ -7,6 +7,7 @@ said in one sentence on stderr with a non-zero exit code; DGMLAB_TRACEBACK=1 sho
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -219,6 +220,7 @@ def claims(ids, seeds, jobs, out, save, listed):
         if seeds < measuring.SEEDS or wanted != [claim for claim in known if claim.lab in whole]:
             raise click.UsageError(f"A record holds all claims of a lab, each with at least {measuring.SEEDS} seeds; "
                                    "name labs, not claims, with --save, and give no fewer seeds.")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))         # so that the workers end as well, as with Ctrl-C
     began = time.monotonic()
     measured = measuring.measure(wanted, seeds, jobs)
     click.echo(f"{measuring.listing(measured)} {time.monotonic() - began:.0f} s.")
@@ -287,8 +289,8 @@ def data_list():
     from .data import catalogue, folder
 
     for record in catalogue():
-        size = f"{record.size / 1e6:,.0f} MB" if record.size else "-"
-        click.echo(f"{record.name:<9} {record.state:<15} {size:>7}  {record.what}")
+        size = f"{max(1, record.size / 1e6):,.0f} MB" if record.size else "-"
+        click.echo(f"{record.name:<11} {record.state:<15} {size:>7}  {record.what}")
     click.echo(f"\nThe data folder is {folder()}.")
 
 

@@ -199,7 +199,8 @@ def test_seeds_run_side_by_side_on_one_thread_each():
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_an_interrupt_ends_the_workers():
+@pytest.mark.parametrize("how, code, says", [("Ctrl-C", 130, "dgmlab: interrupted."), ("kill", 143, "")])
+def test_an_interrupt_ends_the_workers(how, code, says):
     command = [sys.executable, "-m", "dgmlab", "claims", "03.beta_kl", "--jobs", "2"]
     process = subprocess.Popen(command, cwd=CLONE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                start_new_session=True)
@@ -207,9 +208,12 @@ def test_an_interrupt_ends_the_workers():
     while len(workers) < 2 and time.monotonic() < deadline:         # until both have begun to compute
         time.sleep(0.5)
         workers = [each for each in psutil.Process(process.pid).children() if each.cpu_times().user > 3]
-    os.killpg(process.pid, signal.SIGINT)                       # as Ctrl-C does: to the workers as well
-    _, says = process.communicate(timeout=30)
-    assert process.returncode == 130 and says.strip() == "dgmlab: interrupted."
+    if how == "kill":
+        process.terminate()
+    else:
+        os.killpg(process.pid, signal.SIGINT)                       # to the workers as well
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == code and said.strip() == says
     assert len(workers) == 2 and psutil.wait_procs(workers, timeout=10)[1] == []
 
 
