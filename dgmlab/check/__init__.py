@@ -107,8 +107,8 @@ def judge(name: str, *answers, **context) -> Outcome:
     except NotYet as hint:
         return Outcome(name, True, False, str(hint))
     except _NotAnswered:
-        return Outcome(name, False, False, "not answered yet: put your answer in place of the `...` above, run its "
-                                           "cell, then run this one again")
+        return Outcome(name, False, False,
+                       "not answered yet: put your answer in place of the `...` above, and run both cells")
 
 
 def check(name: str, *answers, **context) -> None:
