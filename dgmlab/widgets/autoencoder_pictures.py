@@ -82,12 +82,20 @@ def planes_picture(codes: Mapping[str, Tensor], labels: Tensor, classes: Sequenc
     """Codes (n, 2) of the same images from several models, side by side, each drawn as its class."""
     fig = figure(500 * len(codes), 400)
     for axes, (name, places) in zip(np.atleast_1d(fig.subplots(1, len(codes))), codes.items(), strict=True):
-        scatter_classes(axes, places.detach().cpu(), labels, classes, size=9)
+        places = places.detach().cpu()
+        scatter_classes(axes, places, labels, classes, size=9)
+        low, high = (torch.quantile(places, q, dim=0) for q in (0.015, 0.985))      # a few far ones would squeeze all
+        low, high = low - 0.08 * (high - low), high + 0.08 * (high - low)
+        axes.set_aspect("auto")
+        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), box_aspect=0.75)
+        outside = int(((places < low) | (places > high)).any(1).sum())
+        axes.text(1, 1.01, f"{outside} lie outside the picture" if outside else "", transform=axes.transAxes,
+                  fontsize=SMALL, color=SOFT, ha="right", va="bottom")
         tidy(axes, name, "code, number 1", "code, number 2" if axes.get_subplotspec().is_first_col() else "")
     return fig
 
 
-def code_grid(codes: Tensor, side: int, room: float = 0.01) -> Tensor:
+def code_grid(codes: Tensor, side: int, room: float = 0.03) -> Tensor:
     """Codes (side * side, 2) on an even grid over the rectangle that holds codes (n, 2), but for the share ``room``
     beyond each of its edges; rows from the top, as :func:`~dgmlab.plots.mosaic` draws them."""
     if codes.ndim != 2 or codes.shape[1] != 2:
@@ -141,15 +149,15 @@ def holes_picture(decoders: Mapping[str, tuple[object, Tensor]], train_x: Tensor
         grid = code_grid(box, side, room=0.0)
         distance = nearest(model.decode(grid.to(train_x.device)), train_x)[0].cpu().reshape(side, side) / real
         maps.append((name, box, codes, distance))
-    top = max(2.0, float(np.percentile(np.concatenate([m[3].ravel() for m in maps]), 98)))
     for axes, (name, box, codes, distance) in zip(places, maps, strict=True):
         (left, bottom), (right, upper) = box.tolist()
-        shown = axes.imshow(distance, extent=(left, right, bottom, upper), cmap="cividis", vmin=0.6, vmax=top)
+        shown = axes.imshow(distance, extent=(left, right, bottom, upper), cmap="cividis", vmin=0.5, vmax=3)
+        axes.set(xlim=(left, right), ylim=(bottom, upper))
         axes.scatter(*codes.T, s=4, color="white", linewidths=0)
-        axes.scatter(*draws.T, s=26, marker="x", color=LINES[1], linewidths=1.3)
-        axes.add_patch(Circle((0, 0), 2, fill=False, color=LINES[1], linewidth=1.2, linestyle=(0, (4, 3))))
+        axes.scatter(*draws.T, s=26, marker="x", color="#FF7A93", linewidths=1.3)
+        axes.add_patch(Circle((0, 0), 2, fill=False, color="#FF7A93", linewidth=1.2, linestyle=(0, (4, 3))))
         tidy(axes, name, "code, number 1", "code, number 2" if axes is places[0] else "")
-    bar = fig.colorbar(shown, ax=places, fraction=0.05, pad=0.02)
+    bar = fig.colorbar(shown, ax=places, fraction=0.05, pad=0.02, extend="max")
     bar.set_label("decoded image to nearest training image\n(1: as far as a held-out image)", fontsize=LABEL, color=INK)
     bar.ax.tick_params(labelsize=SMALL)
     return fig
