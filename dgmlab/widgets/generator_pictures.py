@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..data.densities import GaussianMixture
-from ..experiments.generators import as_function, best_generator, cdf, turning_points
+from ..experiments.generators import as_function, best_generator, cdf, target_cdf, turning_points
 from ..models.generator import density, preimages
 from ..plots import CLASSES, INK, LABEL, LINES, SMALL, SOFT, TITLE, as_images, enlarge, figure, labelled_lines, tidy
 from ..rng import Rng
@@ -192,4 +192,31 @@ class CodePicture:
 
 def _with_axes(fig, axes, title, x, y):
     tidy(axes, title, x, y)
+    return fig
+
+
+def force_picture(generator, target: GaussianMixture) -> Figure:
+    """Which way the energy distance pushes a sample at each x, exactly: upwards where more of the generator's mass than
+    of the data's lies below x. (The slope of the criterion at x is 4 (F(x) - Q(x)) per sample, with F and Q the
+    distribution functions of data and generator.)"""
+    fig = figure(820, 330)
+    above, below = fig.subplots(2, 1, sharex=True, height_ratios=[1.2, 1])
+    grid = torch.linspace(*target.extent, 401, dtype=torch.float64)
+    p, q = target.log_prob(grid[:, None]).exp(), density(as_function(generator), grid)
+    top = 1.5 * p.max().item()
+    above.fill_between(grid, q.clamp(max=3 * top), color=CURVE, alpha=0.25, linewidth=0)
+    above.plot(grid, p, color=DATA, linewidth=1.6, linestyle=(0, (4, 3)))
+    above.set_ylim(0, top)
+    for k, (text, colour) in enumerate((("the generator", CURVE), ("dashed: the data", DATA))):
+        above.text(0.01, 0.95 - 0.15 * k, text, transform=above.transAxes, fontsize=LABEL, color=colour, va="top")
+    push = 4 * (cdf(generator, grid) - target_cdf(target, grid))
+    for sign, colour, text, side in ((1, DATA, "→ pushed to larger x", "top"), (-1, MASS, "← to smaller x", "bottom")):
+        below.fill_between(grid, (sign * push).clamp(min=0) * sign, color=colour, alpha=0.6, linewidth=0)
+        below.text(0.01, 0.95 if sign > 0 else 0.05, text, transform=below.transAxes, fontsize=LABEL, color=colour,
+                   va=side)
+    below.axhline(0, color=SOFT, linewidth=0.8)
+    high = max(0.2, 1.6 * push.abs().max().item())
+    below.set_ylim(-high, high)
+    tidy(above, "Which way does each sample want to go?", "", "density")
+    tidy(below, "", "x", "push on a sample at x")
     return fig
