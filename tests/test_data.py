@@ -626,8 +626,9 @@ def test_nothing_is_fetched_that_was_not_wanted(server):
 
 def test_catalogue_lists_everything_with_its_state():
     records = {record.name: record for record in data.catalogue()}
-    assert list(records) == data.names()
-    assert [r.state for r in records.values()] == ["built-in", "built-in", *["not downloaded"] * 4]
+    assert list(records) == [*data.names(), *data.texts()]
+    assert [r.state for r in records.values()] == ["built-in", "built-in", *["not downloaded"] * 4, *["built-in"] * 3,
+                                                      *["not downloaded"] * 4]
     assert all(r.what and r.licence for r in records.values())
     assert records["mnist"].size == 11_594_722
     assert data.fetch("glyphs").state == "cached" and data.fetch("digits").state == "built-in"

@@ -1,8 +1,11 @@
-"""What is modelled: images by name (:func:`load`), glyphs on demand, and densities on the line and in the plane.
+"""What is modelled: images by name (:func:`load`), sentences by name (:func:`sentences`), and densities.
 
     data = load("digits")
     data.train.x        # float32 (1197, 1, 8, 8) in [0, 1]
     data.classes        # ('0', '1', ...)
+
+    corpus = sentences("grammar")
+    corpus.words(corpus.train.tokens[0])
 
 :func:`catalogue`, :func:`fetch` and :func:`verify` are what ``dgmlab data list | fetch | verify`` show.
 """
@@ -17,10 +20,13 @@ from pathlib import Path
 from ..errors import LabError, check_choice
 from .base import Dataset, Split, complaint, folder
 
-__all__ = ["Dataset", "Split", "catalogue", "density", "fetch", "folder", "load", "names", "verify"]
+__all__ = ["Dataset", "Split", "catalogue", "density", "fetch", "folder", "load", "names",
+           "sentences", "texts", "verify"]
 
 BUILT_IN = ("digits", "glyphs")
 PUBLISHED = ("mnist", "fashion", "cifar10", "cifar100")
+GENERATED_TEXTS = ("docstrings", "grammar", "dialogues")
+PUBLISHED_TEXTS = ("ptb", "yelp", "polarity", "switchboard")
 
 
 def names() -> list[str]:
@@ -38,7 +44,7 @@ def load(name: str, **options) -> Dataset:
     Raises:
         LabError: an unknown name or option, or data that are not there and cannot be fetched.
     """
-    _check_name(name)
+    check_choice("The data set", name, names())
     if name in BUILT_IN:
         loader, first = _room(name).load, {}
     else:
@@ -48,6 +54,37 @@ def load(name: str, **options) -> Dataset:
         if option not in known:
             raise LabError(f"{name} has no option {option!r}; it has {', '.join(known) or 'none'}.")
     return loader(**first, **options)
+
+
+def texts() -> list[str]:
+    """What :func:`sentences` knows."""
+    return [*GENERATED_TEXTS, *PUBLISHED_TEXTS]
+
+
+def sentences(name: str, **options):
+    """A :class:`~dgmlab.data.text.Corpus` by name; ``dialogues`` and ``switchboard`` are
+    :class:`~dgmlab.data.dialogues.Dialogues`.
+
+    The options are those of the loaders: ``load`` in :mod:`dgmlab.data.docstrings`, ``grammar`` and ``dialogues``, and
+    the functions of :mod:`dgmlab.data.published_text`; its ``from_files`` reads files of one's own.
+
+    Raises:
+        LabError: an unknown name or option, or text that is not there and cannot be fetched.
+    """
+    check_choice("The corpus", name, texts())
+    if name in GENERATED_TEXTS:
+        loader, reader = _room(name).load, _room(name).load
+    else:
+        published = _room("published_text")
+        reader = published.READERS[name]
+
+        def loader(download=True, **more):
+            return published.load(name, download, **more)
+    known = [*inspect.signature(reader).parameters, *(["download"] if name in PUBLISHED_TEXTS else [])]
+    for option in options:
+        if option not in known:
+            raise LabError(f"{name} has no option {option!r}; it has {', '.join(known)}.")
+    return loader(**options)
 
 
 def density(name: str, **options):
@@ -75,7 +112,7 @@ class Record:
 
 
 def catalogue() -> list[Record]:
-    """Everything that :func:`load` knows, and whether it is on this machine."""
+    """Everything that :func:`load` and :func:`sentences` know, and whether it is on this machine."""
     digits, glyphs, published = _room("digits"), _room("glyphs"), _room("published")
     cached = _cached_glyphs()
     records = [Record("digits", digits.ABOUT, 0, digits.LICENCE, "built-in"),
@@ -84,6 +121,14 @@ def catalogue() -> list[Record]:
     for record in published.PUBLISHED.values():
         records.append(Record(record.name, record.about, sum(source.size for source in record.sources),
                               record.licence, "not downloaded" if published.missing(record) else "downloaded"))
+    for name in GENERATED_TEXTS:
+        module, cached = _room(name), _cached(name)
+        records.append(Record(name, module.ABOUT, sum(path.stat().st_size for path in cached), module.LICENCE,
+                              "cached" if cached else "built-in"))
+    text = _room("published_text")
+    for record in text.PUBLISHED.values():
+        records.append(Record(record.name, record.about, sum(source.size for source in record.sources), record.licence,
+                              "not downloaded" if text.missing(record) else "downloaded"))
     return records
 
 
@@ -92,8 +137,10 @@ def fetch(name: str) -> Record:
     _check_name(name)
     if name == "glyphs":
         _room("glyphs").load()
-    elif name in PUBLISHED:
-        _room("published").fetch(name)
+    elif name in GENERATED_TEXTS:
+        sentences(name)
+    elif name in PUBLISHED or name in PUBLISHED_TEXTS:
+        _room("published" if name in PUBLISHED else "published_text").fetch(name)
     return next(record for record in catalogue() if record.name == name)
 
 
@@ -116,15 +163,18 @@ def verify(name: str | None = None) -> list[Finding]:
     if name is not None:
         _check_name(name)
     findings = []
-    for each in [name] if name else names():
+    for each in [name] if name else [*names(), *texts()]:
         if each == "digits":
             checked = [(None, complaint(_room("digits").check), "the copy inside scikit-learn has the right checksum")]
         elif each == "glyphs":
             read = _room("glyphs").read_cache
             checked = [(path, complaint(read, path), f"{path.name} has the right checksum")
                        for path in _cached_glyphs()]
+        elif each in GENERATED_TEXTS:
+            checked = [(path, complaint(_room(each).read_cache, path), f"{path.name} has the right checksum")
+                       for path in _cached(each)]
         else:
-            published = _room("published")
+            published = _room("published" if each in PUBLISHED else "published_text")
             if name and published.missing(published.PUBLISHED[each]):
                 published.load(each, download=False)        # raises the sentence that says what to do
             checked = published.check(each)
@@ -137,8 +187,13 @@ def _cached_glyphs() -> list[Path]:
     return sorted((folder() / "cache").glob("glyphs-*.safetensors"))
 
 
+def _cached(name: str) -> list[Path]:
+    """The files in which a generated corpus is kept."""
+    return sorted((folder() / "cache").glob(f"{name}-*.txt"))
+
+
 def _check_name(name: str) -> None:
-    check_choice("The data set", name, names())
+    check_choice("The data set", name, [*names(), *texts()])
 
 
 def _room(name: str):

@@ -21,6 +21,7 @@ from .base import check_seed
 from .text import END
 
 ABOUT = "Generated dialogue turns: contexts with three to five valid dialogue acts each."
+LICENCE = "generated"
 # kind of context: (its wordings, the things it may be about, the acts that answer it)
 KINDS = {
     "invitation": (("do you want to go to the {} tonight ?", "shall we go to the {} tomorrow ?",

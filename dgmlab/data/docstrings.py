@@ -41,12 +41,12 @@ CODE = re.compile(r"``.+?``|:[\w:.+-]+:`.+?`|`.+?`_?|\*\*?\w+\*?\*?|https?://\S+
 RULE = re.compile(r"^\s*([-=~^\"'#*+.:_])\1{2,}\s*$")   # the line under a heading
 
 
-def load(packages: tuple[str, ...] = SMALL, seldom: int = 3, longest: int = 24) -> Corpus:
+def load(packages: tuple[str, ...] = SMALL, seldom: int = 3, longest: int = 24, whole: bool = False) -> Corpus:
     """The corpus of some packages.
 
     Args:
         packages: of :data:`PACKAGES`; by default all but the two largest.
-        seldom, longest: see :func:`dgmlab.data.text.build`.
+        seldom, longest, whole: see :func:`dgmlab.data.text.build`.
     """
     unknown = [each for each in packages if each not in PACKAGES]
     if unknown or not packages:
@@ -55,7 +55,7 @@ def load(packages: tuple[str, ...] = SMALL, seldom: int = 3, longest: int = 24) 
     labels, sentences = zip(*(line.split("\t", 1) for line in lines), strict=True)
     classes = [each for each in PACKAGES if each in packages]
     return build("docstrings", sentences, [classes.index(label) for label in labels], classes, about=ABOUT,
-                 licence=LICENCE, seldom=seldom, longest=longest)
+                 licence=LICENCE, seldom=seldom, longest=longest, whole=whole)
 
 
 def version(package: str) -> str:
@@ -75,11 +75,8 @@ def _lines(cache: Path, packages: tuple[str, ...]) -> list[str]:
     told = repr([FORMAT, [(each, version(each)) for each in packages]])
     path = cache / f"docstrings-{hashlib.sha256(told.encode()).hexdigest()[:16]}.txt"
     try:
-        text = path.read_text(encoding="utf-8")
-        digest, _, body = text.partition("\n")
-        if digest == hashlib.sha256(body.encode()).hexdigest():
-            return body.splitlines()
-    except (OSError, UnicodeDecodeError):
+        return read_cache(path)
+    except LabError:
         pass
     found = _collect(packages)
     body = "\n".join(f"{package}\t{sentence}" for sentence, package in found.items())
@@ -88,6 +85,21 @@ def _lines(cache: Path, packages: tuple[str, ...]) -> list[str]:
             part.write_text(f"{hashlib.sha256(body.encode()).hexdigest()}\n{body}", encoding="utf-8")
     except OSError:                                     # a folder that cannot be written to only costs time
         pass
+    return body.splitlines()
+
+
+def read_cache(path: Path) -> list[str]:
+    """The lines of a cached file.
+
+    Raises:
+        LabError: it is not there, or not whole.
+    """
+    try:
+        digest, _, body = path.read_text(encoding="utf-8").partition("\n")
+    except (OSError, UnicodeDecodeError):
+        digest, body = "", ""
+    if digest != hashlib.sha256(body.encode()).hexdigest():
+        raise LabError(f"{path} is not whole; delete it, and it is made again.")
     return body.splitlines()
 
 

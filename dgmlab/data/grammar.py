@@ -18,6 +18,7 @@ from ..errors import check_choice
 from .text import Corpus, build
 
 ABOUT = "All 11,664 sentences of a small grammar with nine known factors."
+LICENCE = "generated"
 TENSES = ("past", "present", "future")
 NUMBERS = ("one", "many")
 SENTIMENTS = ("good", "bad")
@@ -71,4 +72,4 @@ def load(factor: str = "sentiment") -> Corpus:
     place = list(FACTORS).index(factor)
     sentences = _parses()
     return build("grammar", list(sentences), [FACTORS[factor].index(values[place]) for values in sentences.values()],
-                 [str(value) for value in FACTORS[factor]], about=ABOUT, licence="generated", seldom=1)
+                 [str(value) for value in FACTORS[factor]], about=ABOUT, licence=LICENCE, seldom=1)

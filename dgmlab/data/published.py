@@ -36,13 +36,19 @@ PATIENCE = 1.5      # seconds for a first answer; after that there is taken to b
 class Source:
     """A file that is published: its name, its size in bytes and its md5 (that is what their authors published).
 
-    ``unpacked_sha256`` holds, where it is known, for the file without its ``.gz``.
+    ``unpacked_sha256`` holds, where it is known, for the file without its ``.gz``; ``sha256`` stands in the place of an
+    md5 that is not known.
     """
 
     name: str
     size: int
     md5: str
     unpacked_sha256: str = ""
+    sha256: str = ""
+
+    def is_right(self, path: Path) -> bool:
+        """Whether the file at ``path`` is, byte by byte, the published one."""
+        return digest(path, "sha256") == self.sha256 if self.sha256 else digest(path, "md5") == self.md5
 
 
 @dataclass(frozen=True)
@@ -227,21 +233,21 @@ def _cifar_bytes(record: Published) -> dict[str, bytes]:
 
 # -- checking ----------------------------------------------------------------------------------------------------
 
-def _digest(path: Path, kind: str) -> str:
+def digest(path: Path, kind: str) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, kind).hexdigest()
 
 
 def _check(record: Published, path: Path, source: Source) -> None:
     if path.name == source.name:
-        right = _digest(path, "md5") == source.md5
+        right = source.is_right(path)
         if not right and source.unpacked_sha256:        # packed anew, by somebody else: what is inside counts
             try:
                 right = hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() == source.unpacked_sha256
             except (OSError, EOFError, gzip.zlib.error):
                 right = False
     else:
-        right = not source.unpacked_sha256 or _digest(path, "sha256") == source.unpacked_sha256
+        right = not source.unpacked_sha256 or digest(path, "sha256") == source.unpacked_sha256
     if not right:
         raise LabError(f"The checksum of {path} is wrong, so it is not the published file: delete it; then "
                        f"{_remedy(record)}.")
@@ -278,10 +284,14 @@ def fetch(name: str) -> None:
     Raises:
         LabError: no network (within two seconds), a server's refusal, or bytes with the wrong checksum.
     """
+    record = PUBLISHED[name]
+    transfer(record, missing(record))
+
+
+def transfer(record: Published, wanted: list[Source]) -> None:
+    """Fetch some files of a data set; see :func:`fetch`."""
     from filelock import FileLock, Timeout
 
-    record = PUBLISHED[name]
-    wanted = missing(record)
     if not wanted:
         return
     if not _any_answers(record.mirrors):
@@ -339,8 +349,10 @@ def _fetch_file(record: Published, source: Source) -> None:
     kept = ""
     if part.exists():
         kept = f"; {part.stat().st_size:,} of {source.size:,} bytes are kept for the next try"
+    newer = "; if the addresses have moved, `pip install \"dgmlab[hub]\"` brings newer ones"
+    newer = newer if record.name in PUBLISHED else ""
     raise LabError(f"{source.name} of {record.title} could not be downloaded ({'; '.join(reasons)}{kept}): "
-                   f"{_remedy(record)}; if the addresses have moved, `pip install \"dgmlab[hub]\"` brings newer ones.")
+                   f"{_remedy(record)}{newer}.")
 
 
 def _transfer(address: str, part: Path, source: Source) -> str:
@@ -354,7 +366,7 @@ def _transfer(address: str, part: Path, source: Source) -> str:
         have = part.stat().st_size
     if 0 < have < source.size:
         return "broke off"
-    if _digest(part, "md5") == source.md5:
+    if source.is_right(part):
         return ""
     part.unlink()
     return "wrong checksum"
@@ -377,6 +389,8 @@ def _append(address: str, part: Path, have: int, source: Source) -> None:
 
 def _torchvision_mirrors(record: Published) -> list[str]:
     """The addresses that the installed torchvision knows beyond ours; none where it is not installed."""
+    if record.name not in PUBLISHED:
+        return []
     try:
         from torchvision import datasets
     except (ImportError, RuntimeError):     # RuntimeError: a torchvision built for another torch

@@ -1,6 +1,6 @@
 """Sentences as rows of whole numbers: words, a vocabulary, splits that survive, and what a corpus is.
 
-    corpus = sentences("docstrings")
+    corpus = dgmlab.data.sentences("docstrings")
     corpus.train.tokens[0]              # int64 (T,), ends with the end token
     corpus.words(corpus.train.tokens[0])
 
@@ -127,43 +127,53 @@ def tokenise(text: str) -> list[str]:
 
 
 def build(name: str, sentences: Sequence[str], labels: Sequence[int], classes: Sequence[str], *, about: str,
-          licence: str, seldom: int = 3, longest: int = 24, splits: Sequence[str] | None = None) -> Corpus:
+          licence: str, seldom: int = 3, longest: int = 24, splits: Sequence[str] | None = None, repeated: bool = False,
+          whole: bool = False) -> Corpus:
     """A corpus from clean sentences: split, vocabulary from the training split, tokens.
 
     Args:
-        sentences: words with single spaces between; repeated ones are kept once.
+        sentences: words with single spaces between.
         labels: one whole number a sentence, an index into ``classes``.
         seldom: a word needs so many occurrences in training to be in the vocabulary.
         longest: words in a sentence, the end token not counted; longer ones are left out.
         splits: ``train``, ``valid`` or ``test`` for each sentence, where they are published; else by hash.
+        repeated: whether a sentence that comes several times is kept as often, else once in a split.
+        whole: whether sentences with a word that is not in the vocabulary are left out, so that there is no ``<unk>``.
     """
     check_number("The number of occurrences a word needs", seldom, 1, whole=True)
     check_number("The greatest length of a sentence in words", longest, 1, whole=True)
     if len(sentences) != len(labels) or (splits is not None and len(splits) != len(sentences)):
         raise LabError(f"There are {len(sentences)} sentences and {len(labels)} labels, but each sentence needs one.")
-    parts: dict[str, dict[str, int]] = {"train": {}, "valid": {}, "test": {}}
+    parts: dict[str, list[tuple[str, int]]] = {"train": [], "valid": [], "test": []}
+    had: dict[str, set[str]] = {part: set() for part in parts}
     for k, (sentence, label) in enumerate(zip(sentences, labels)):
-        if 0 < len(sentence.split()) <= longest:
-            parts[splits[k] if splits is not None else split_of(sentence)].setdefault(sentence, int(label))
-    counts = collections.Counter(word for sentence in parts["train"] for word in sentence.split())
+        part = splits[k] if splits is not None else split_of(sentence)
+        if 0 < len(sentence.split()) <= longest and (repeated or sentence not in had[part]):
+            had[part].add(sentence)
+            parts[part].append((sentence, int(label)))
+    counts = collections.Counter(word for sentence, _ in parts["train"] for word in sentence.split())
     known = sorted((word for word, n in counts.items() if n >= seldom and word != UNKNOWN),
                    key=lambda word: (-counts[word], word))
     if not known:
         raise LabError(f"The corpus {name} has no training sentence of 1 to {longest} words with a word seen {seldom} "
                        "times; give more text, a smaller `seldom` or a greater `longest`.")
-    seen = counts.keys() | {word for part in parts.values() for sentence in part for word in sentence.split()}
+    if whole:
+        inside = set(known)
+        parts = {key: [pair for pair in part if inside.issuperset(pair[0].split())] for key, part in parts.items()}
+    seen = {word for part in parts.values() for sentence, _ in part for word in sentence.split()}
+    known = [word for word in known if word in seen]
     vocabulary = (END, *([UNKNOWN] if len(seen) > len(known) else []), *known)
     index = {word: k for k, word in enumerate(vocabulary)}
     unknown = index.get(UNKNOWN, -1)
 
-    def encoded(part: dict[str, int]) -> Sentences:
+    def encoded(part: list[tuple[str, int]]) -> Sentences:
         return Sentences([np.array([*(index.get(word, unknown) for word in sentence.split()), 0], np.int64)
-                          for sentence in part], np.array([*part.values()], np.int64))
+                          for sentence, _ in part], np.array([label for _, label in part], np.int64))
 
     digest = hashlib.sha256()
     for part, its in parts.items():
-        for sentence in sorted(its):
-            digest.update(f"{part}\t{its[sentence]}\t{sentence}\n".encode())
+        for sentence, label in sorted(its):
+            digest.update(f"{part}\t{label}\t{sentence}\n".encode())
     return Corpus(name, vocabulary, *map(encoded, parts.values()), classes=tuple(classes), about=about, licence=licence,
                   fingerprint=digest.hexdigest()[:16])
 
