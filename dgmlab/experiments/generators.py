@@ -254,7 +254,8 @@ def density_against_samples(seed: int, networks: int = 20, samples: int = 200_00
         folded += len(turns) > 0
         half = (edges[1] - edges[0]) / 2
         middle = (edges[1:] + edges[:-1]) / 2
-        p = density(function, (middle[:, None] + half * nodes).flatten()).reshape(-1, NODES_PER_BIN) @ (weights * half)    # (100,)
+        inside = (middle[:, None] + half * nodes).flatten()                                         # (100 * nodes,)
+        p = density(function, inside).reshape(100, -1) @ (weights * half)                           # (100,)
         clear = (turns[:, None] - middle).abs().amin(0) > 3 * half if len(turns) else torch.ones(100, dtype=torch.bool)
         counts = torch.histc(x, 100, edges[0].item(), edges[-1].item())
         use = clear & (p * samples > 20)

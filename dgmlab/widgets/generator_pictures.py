@@ -38,6 +38,7 @@ def stretch_picture(generator, z: float, dz: float = 0.5) -> Figure:
     left.fill_between(codes, prior, color=SOFT, alpha=0.25, linewidth=0)
     inside = (codes >= ends[0]) & (codes <= ends[1])
     left.fill_between(codes[inside], prior[inside], color=MASS, alpha=0.7, linewidth=0)
+    left.set_ylim(0, 0.44)
     tidy(left, f"{mass:.3f} of the codes, in a width of {dz:g}", "code z", "density of z")
     grid = torch.linspace(x.min().item() - 0.3, x.max().item() + 0.3, 500, dtype=torch.float64)
     p = density(function, grid)
@@ -132,6 +133,7 @@ def plane_pictures(runs: Mapping[str, object], seed: int = 0) -> Figure:
             with torch.no_grad():
                 lines = generator(codes.flatten(0, 1)).unflatten(0, codes.shape[:2]).cpu().numpy()
             axes.add_collection(LineCollection(pieces(lines), colors=line_colours(generator.latent), linewidths=1.4))
+        axes.text(0.99, 0.99, "+ data", transform=axes.transAxes, fontsize=LABEL, color=SOFT, ha="right", va="top")
         low, high = run.target.extent
         axes.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
         tidy(axes, name, "x₁", "x₂" if axes.get_subplotspec().is_first_col() else "")
@@ -218,5 +220,5 @@ def force_picture(generator, target: GaussianMixture) -> Figure:
     high = max(0.2, 1.6 * push.abs().max().item())
     below.set_ylim(-high, high)
     tidy(above, "Which way does each sample want to go?", "", "density")
-    tidy(below, "", "x", "push on a sample at x")
+    tidy(below, "", "x", "push at x")
     return fig
