@@ -30,6 +30,7 @@ from .claims import INFINITE, Claim
 LATENT, ETA = 2, 0.1
 COUNTS = (5, 20, 100, 500, 1197)            # training images to choose from; 1,197 are all there are
 WIDTHS = (4, 16, 64, 256, 1024)             # of the one hidden layer of encoder and decoder
+STEPS = 2000                                # of a run, unless something else is asked for
 BATCH = 64                                  # images a step, fewer if there are fewer
 SAMPLES = 300                               # new images that are compared with the training images
 
@@ -81,7 +82,7 @@ def numbers_in(images: Tensor) -> int:
     return images.numel()
 
 
-def trained(images: int, width: int, steps: int = 2000, seed: int = 0) -> Run:
+def trained(images: int, width: int, steps: int = STEPS, seed: int = 0) -> Run:
     """:func:`make_run`, trained."""
     run = make_run(images, width, seed)
     for _ in run.steps(steps):
@@ -179,17 +180,44 @@ SETTINGS = ("VAE with 2 latents and one hidden layer of {width}, noise variance 
 
 
 def from_few_to_many(seed: int) -> dict[str, float]:
-    """The numbers that the claims of lab 00 look at; a dozen seconds."""
-    wide = {n: report(trained(n, 256, seed=seed), load("digits").test.x) for n in COUNTS}
-    narrow = {n: report(trained(n, 16, seed=seed), load("digits").test.x) for n in (100, 1197)}
-    gaps = [wide[n]["gap"] for n in COUNTS]
-    return {"ratio of 5 images": wide[5]["ratio"], "ratio of all images": wide[1197]["ratio"],
+    """The numbers that the claims of lab 00 look at; about twenty seconds on one core.
+
+    Networks 256 wide on 5 to all images, and for each side of the condition P < N * D another width on the same images:
+    their test bounds at the ``end``, and at the ``best`` step by the validation images.
+    """
+    wide = {n: make_run(n, 256, seed) for n in COUNTS}
+    few, many = 100, COUNTS[-1]
+    runs = {"wide, few": wide[few], "narrow, few": make_run(few, 16, seed),
+            "wide, many": wide[many], "wider, many": make_run(many, 1024, seed)}
+    test = {name: end_and_best(run) for name, run in runs.items()}
+    for n in set(COUNTS) - {few, many}:
+        for _ in wide[n].steps(STEPS):
+            pass
+    found = {n: report(run, run.data.test.x) for n, run in wide.items()}
+    gaps = [found[n]["gap"] for n in COUNTS]
+    return {"ratio of 5 images": found[5]["ratio"], "ratio of all images": found[many]["ratio"],
+            "gap of all images": found[many]["gap"],
             "smallest fall of the gap": min(a - b for a, b in zip(gaps, gaps[1:])),
-            "gap of all images": wide[1197]["gap"],
-            "narrow minus wide": narrow[100]["held out"] - wide[100]["held out"],
-            **{f"gap of {n:,}": wide[n]["gap"] for n in COUNTS},
-            **{f"held out, narrow, {n:,}": narrow[n]["held out"] for n in narrow},
-            **{f"held out, wide, {n:,}": wide[n]["held out"] for n in COUNTS}}
+            **{f"few images, {which}": test["narrow, few"][which] - test["wide, few"][which]
+               for which in ("end", "best")},
+            **{f"many images, {which}": test["wide, many"][which] - test["wider, many"][which]
+               for which in ("end", "best")},
+            **{f"gap of {n:,}": found[n]["gap"] for n in COUNTS},
+            **{f"{name}, {which}": value for name, ends in test.items() for which, value in ends.items()}}
+
+
+def end_and_best(run: Run, steps: int = STEPS, every: int = 250) -> dict[str, float]:
+    """Train, and give the test bound at the ``end``, and the ``best``: that of the step with the best validation
+    bound, which is step ``at``."""
+    valid, test = run.data.valid.x, run.data.test.x
+    chosen = -math.inf
+    for tick in run.steps(steps):
+        if tick.step % every == 0 or tick.step == steps:
+            bound = elbo(run.model, valid, Rng(0), samples=10).nats
+            end = elbo(run.model, test, Rng(0), samples=10).nats
+            if bound > chosen:
+                chosen, best, at = bound, end, tick.step
+    return {"end": end, "best": best, "at": float(at)}
 
 
 CLAIMS = [
@@ -211,9 +239,18 @@ CLAIMS = [
           "on the training images.", from_few_to_many, "gap of all images",
           "training bound minus test bound, nats per image",
           (-1, 2), SETTINGS.format(width="256") + "; all 1,197 images: P = 34,884, N*D = 76,608", no_effect=None),
-    Claim("00.mild_condition", SOURCE, "The condition is a border: with the same images, a model within it does better "
-          "on new images than one beyond it.", from_few_to_many, "narrow minus wide",
+    Claim("00.mild_condition", SOURCE, "The condition is a border on few images: a model within it does better on new "
+          "images than one beyond it, after equally many steps.", from_few_to_many, "few images, end",
           "test bound of P = 2,244 minus that of P = 34,884, nats per image", (0, INFINITE),
           SETTINGS.format(width="16 or 256") + "; 100 images: N*D = 6,400",
-          note="Under-training could favour either: both had 2,000 steps. The grid of lab 00 has widths between them."),
+          note="The wide model has over-trained by then; see 00.stopped_in_time."),
+    Claim("00.stopped_in_time", SOURCE, "The same, if each model is stopped when its validation bound is best.",
+          from_few_to_many, "few images, best", "test bound of P = 2,244 minus that of P = 34,884, nats per image",
+          (0, INFINITE), SETTINGS.format(width="16 or 256") + "; 100 images: N*D = 6,400; stopped at the best of "
+          "every 250 steps by the bound on the 300 validation images"),
+    Claim("00.many_images", SOURCE, "The condition is a border on many images too: a model within it does better on "
+          "new images than one beyond it.", from_few_to_many, "many images, best",
+          "test bound of P = 34,884 minus that of P = 139,332, nats per image", (0, INFINITE),
+          SETTINGS.format(width="256 or 1,024") + "; all 1,197 images: N*D = 76,608; stopped as in "
+          "00.stopped_in_time"),
 ]
