@@ -78,14 +78,14 @@ def autoencoder_panel(run: Run, *, steps: int = 2000, pace: float | None = None,
         near = torch.cdist(z, model.encode(x)).argmin()
         at = ", ".join(f"{value:.1f}" for value in z[0].tolist()).replace("-", "−")
         return {"rows": [("", torch.cat([model.decode(z), x[near:near + 1]]))],
-                "title": f"Left: the code ({at}), decoded. Right: the image whose code is nearest"}
+                "title": f"Code ({at}) decoded, and the image with the nearest code"}
 
-    latent_map = LatentMap(codes, classes=data.classes, size=(440, 380), prior=False,
+    latent_map = LatentMap(codes, classes=data.classes, size=(440, 340), prior=False,
                            title="Where the encoder puts {points} images")
     rows = [{"curves": Curves(curves, title="Squared error: below PCA's with as many numbers?", unit="per pixel",
-                              smooth=20, size=(400, 380), every=0.4),
+                              smooth=20, size=(400, 340), every=0.4),
              "map": latent_map,
-             "plane": ImageRows(plane, title="The same plane, decoded", size=(340, 380), columns=GRID, x="latent 1",
+             "plane": ImageRows(plane, title="The same plane, decoded", size=(340, 340), columns=GRID, x="latent 1",
                                 y="latent 2", every=0.4)},
             {"rebuilt": ImageRows(rebuilt, title="64 numbers in, 2 numbers through, 64 numbers out"
                                   if data.shape == (1, 8, 8) else "Through two numbers, and back", size=(700, 170),
