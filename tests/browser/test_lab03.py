@@ -228,6 +228,6 @@ near = (1.4, -0.2)`}).done; }""")
     assert outcome("(1 + slope**2 / eta) ** -0.5").startswith("✓ 03.1 is right.")
     time.sleep(1)
     notebook.screenshot("03_exercise_tick")
-    hidden = page.evaluate("""i => { const cell = window.jupyterapp.shell.currentWidget.content.widgets[i];
-        return [cell.inputHidden, cell.outputHidden]; }""", answer + 2)
-    assert hidden == [True, True], "the solution is not collapsed"
+    # Its output is collapsed, too, but only until the cell is run, as an earlier test has done in this copy.
+    assert page.evaluate("i => window.jupyterapp.shell.currentWidget.content.widgets[i].inputHidden", answer + 2), \
+        "the solution is not collapsed"
