@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -120,20 +120,31 @@ def given_history(x: Tensor, word_dropout: float = 0.0) -> np.ndarray:
     if x.shape[1] > 14:
         raise LabError(f"The sequences have {x.shape[1]} places, but all ways to hide words can be gone through only "
                        "for 14 or fewer; give shorter ones.")
-    costs = np.zeros(x.shape[1])
-    for t in range(x.shape[1]):
-        for seen in itertools.product((False, True), repeat=t):
-            probability = (1 - word_dropout) ** sum(seen) * word_dropout ** (t - sum(seen))
-            if probability:
-                places = [s for s in range(t) if seen[s]]
-                costs[t] += probability * (_entropy(x[:, [*places, t]]) - _entropy(x[:, places]))
-    return costs
+    by_size = _given_subsets(tuple(map(tuple, x.tolist())))
+    return np.array([sum(sums[n] * (1 - word_dropout) ** n * word_dropout ** (t - n) for n in range(t + 1))
+                     for t, sums in enumerate(by_size)])
+
+
+@cache
+def _given_subsets(sequences: tuple) -> list[np.ndarray]:
+    """For every place t the sum of H(x_t | x_s, s in S) over all sets S of n places before it, n = 0 ... t."""
+    x = np.array(sequences)
+    labels, entropies = [np.zeros(len(x), int)], [0.0]              # by set of places, as the bits of a number
+    for mask in range(1, 1 << x.shape[1]):
+        last = mask.bit_length() - 1
+        pairs = labels[mask - (1 << last)] * (x.max() + 1) + x[:, last]
+        _, label, counts = np.unique(pairs, return_inverse=True, return_counts=True)
+        labels.append(label)
+        entropies.append(float(-(counts / len(x) * np.log(counts / len(x))).sum()))
+    sums = [np.zeros(t + 1) for t in range(x.shape[1])]
+    for t, of_size in enumerate(sums):
+        for mask in range(1 << t):
+            of_size[mask.bit_count()] += entropies[mask + (1 << t)] - entropies[mask]
+    return sums
 
 
 def _entropy(columns: Tensor) -> float:
     """Of equally likely rows, nats."""
-    if not columns.shape[1]:
-        return 0.0
     share = columns.unique(dim=0, return_counts=True)[1] / len(columns)
     return float(-(share * share.log()).sum())
 

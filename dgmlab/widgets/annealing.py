@@ -6,7 +6,6 @@ from __future__ import annotations
 import datetime
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -53,14 +52,14 @@ def text_panel(run: Run, *, knobs: Sequence[str] = ("beta", "word_dropout"), ste
         offered["as drawn above"] = lambda: Schedule(**schedule.schedule.to_dict() | {"begin": run.step})
 
     def curves(run):
-        top = float(best_without_z(run, run.knobs.word_dropout).sum()) + HEADROOM
+        top = float(given_history(run.x, run.knobs.word_dropout).sum()) + HEADROOM
         moves = [(event["step"], f"{symbol} = {event['value']:g}" if "value" in event else "schedule")
                  for event in run.knobs.log if (symbol := SYMBOLS.get(event["knob"]))]
         return {"steps": run.history.steps, "values": terms(run, top), "events": moves}
 
     def costs(run):
         hidden = run.knobs.word_dropout
-        return {"costs": costs_now(run), "alone": alone(run.x), "history": best_without_z(run, hidden),
+        return {"costs": costs_now(run), "alone": alone(run.x), "history": given_history(run.x, hidden),
                 "title": f"What each place costs with {hidden:.0%} of the words hidden"}
 
     trace = Trace(lambda run: {"steps": run.history.steps, "values": _column(run, "beta")}, knob="β",
@@ -99,16 +98,6 @@ def costs_now(run, samples: int = 12) -> np.ndarray:
     z = run.model.posterior_sample(*run.model.encode(x), rng)
     hide = rng.uniform(x.shape) < run.knobs.word_dropout
     return -run.model.logits(x, z, hide).log_softmax(-1).gather(-1, x[..., None])[..., 0].mean(0).cpu().numpy()
-
-
-def best_without_z(run, hidden: float) -> np.ndarray:
-    """:func:`~dgmlab.experiments.annealing.given_history`, computed once for each 1/20 of word dropout."""
-    return _best_without_z(tuple(map(tuple, run.x.tolist())), round(20 * hidden) / 20)
-
-
-@cache
-def _best_without_z(sequences, hidden):
-    return given_history(torch.tensor(sequences), hidden)
 
 
 def _column(run, name):
