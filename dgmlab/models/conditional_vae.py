@@ -80,7 +80,7 @@ class ConditionalVAE(Recipe):
         self.recognition = nn.Linear(2 * hidden, 2 * latent)
         self.prior = nn.Sequential(nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, 2 * latent))
         self.start = nn.Linear(latent + hidden, hidden)
-        self.decoder = CELLS[cell](embedding + latent, hidden, batch_first=True)
+        self.decoder = CELLS[cell](embedding + latent + hidden, hidden, batch_first=True)
         self.output = nn.Linear(hidden, vocabulary)
         self.bag = nn.Sequential(nn.Linear(latent + hidden, hidden), nn.Tanh(), nn.Linear(hidden, vocabulary)) \
             if bag else None
@@ -105,7 +105,8 @@ class ConditionalVAE(Recipe):
         before = torch.cat([torch.full_like(x[:, :1], self.begin), x[:, :-1]], 1)              # (B, T)
         if hide is not None:
             before = before.masked_fill(hide, self.mask)
-        inputs = torch.cat([self.words(before), z[:, None].expand(-1, x.shape[1], -1)], -1)    # (B, T, E + L)
+        told = torch.cat([z, c], -1)[:, None].expand(-1, x.shape[1], -1)                        # (B, T, L + H)
+        inputs = torch.cat([self.words(before), told], -1)                                      # (B, T, E + L + H)
         return self.output(self.decoder(inputs, self._first_state(z, c))[0])
 
     def log_likelihood(self, x: Tensor, z: Tensor, c: Tensor, hide: Tensor | None = None) -> Tensor:
@@ -170,10 +171,11 @@ class ConditionalVAE(Recipe):
         c = self.read(self.context, contexts).repeat_interleave(n, 0)                           # (B n, H)
         mu, logvar = self.prior(c).chunk(2, dim=-1)
         z = mu + (0.5 * logvar).exp() * rng.normal(mu.shape)
-        state, word = self._first_state(z, c), torch.full((len(z), 1), self.begin, device=z.device)
+        told, state = torch.cat([z, c], -1)[:, None], self._first_state(z, c)
+        word = torch.full((len(z), 1), self.begin, device=z.device)
         written, over = [], torch.zeros(len(z), 1, dtype=torch.bool, device=z.device)
         for _ in range(length):
-            states, state = self.decoder(torch.cat([self.words(word), z[:, None]], -1), state)
+            states, state = self.decoder(torch.cat([self.words(word), told], -1), state)
             logits = self.output(states[:, -1])                                                 # (B n, V)
             if not greedy:
                 logits = logits - (-rng.uniform(logits.shape).clamp_min(1e-20).log()).log()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..errors import LabError, check_choice, check_number
 from ..rng import Rng
 from .recipe import Recipe
-from .text_vae import CELLS
+from .text_vae import CELLS, TextVAE
 
 
 class LanguageModel(Recipe):
@@ -89,3 +89,29 @@ class LanguageModel(Recipe):
                 over = over | (word == end)
             written.append(word)
         return torch.cat(written, 1)
+
+
+class TextVAEBesideLM(TextVAE):
+    """A text VAE, and beside it a language model of the same size that reads the same batches at the same learning
+    rate. Neither knows of the other; the term ``lm`` is the language model's cost.
+
+    Args:
+        arguments: those of :class:`~dgmlab.models.text_vae.TextVAE`.
+    """
+
+    def __init__(self, vocabulary: int, latent: int = 2, embedding: int = 16, hidden: int = 64, **arguments):
+        super().__init__(vocabulary, latent, embedding, hidden, **arguments)
+        self.reference = LanguageModel(vocabulary, embedding, hidden, dropout=arguments.get("dropout", 0.0))
+
+    def players(self):
+        own = [*self.reference.parameters()]
+        players = super().players()
+        players["decoder"] = [p for p in players["decoder"] if all(p is not q for q in own)]
+        return players | {"reference": own}
+
+    def step(self, batch, knobs, rng: Rng, update) -> dict[str, Tensor]:
+        """One step of each."""
+        terms = super().step(batch, knobs, rng, update)
+        terms["lm"] = -self.reference.log_likelihood(batch[0]).mean()
+        update("reference", terms["lm"], lr=knobs.lr, clip=5.0)
+        return terms

@@ -1,0 +1,117 @@
+"""The panel of lab 05: a language VAE beside a plain language model, and sentences on the way from one to another."""
+
+from __future__ import annotations
+
+import ipywidgets as widgets
+import numpy as np
+import torch
+
+from ..errors import LabError
+from ..experiments.language import code, interpolate
+from ..rng import Rng
+from ..training import Run
+from .controls import kl_schedules
+from .language_pictures import SentenceLines
+from .panel import Panel
+from .pictures import Curves, Trace
+
+PLACES, NEW, LONGEST = 5, 5, 14         # sentences on the way, sentences from the prior, words in each at most
+
+
+def language_panel(run: Run, *, first: str, last: str, steps: int = 600, pace: float | None = None,
+                   knobs=("beta", "word_dropout", "free_bits", "lr"), name: str = "05_language_vae") -> Panel:
+    """The live panel of a text VAE that has a language model beside it.
+
+    Args:
+        run: from ``dgmlab.experiments.language.make_run(model="both")``.
+        first, last: the sentences between whose codes the decoder walks at the start; both can be typed anew.
+        steps: how far ``run.wait()`` waits; without a front end, how long the run is.
+        pace: the most steps a second while somebody watches; None for no limit.
+        knobs: which are shown.
+        name: of the files that Save writes.
+    """
+    if not hasattr(run, "corpus") or not hasattr(run.model, "reference"):
+        raise LabError("The panel needs a text VAE with a language model beside it, and its corpus: make the run with "
+                       'dgmlab.experiments.language.make_run(model="both").')
+    model, corpus = run.model, run.corpus
+    mean_words = corpus.train.words / len(corpus.train)
+    new = Rng(0).normal((NEW, model.latent)).to(run.device)       # the same codes and draws at every refresh
+    ends = {"first": first, "last": last}
+    for text in ends.values():
+        code(model, corpus, text, LONGEST)              # a sentence that cannot be encoded is told now
+    boxes = {key: widgets.Text(value=text, description=label, continuous_update=False,
+                               style={"description_width": "60px"}, layout={"width": "460px"})
+             for (key, text), label in zip(ends.items(), ("from", "to"))}
+    told = widgets.HTML(layout={"margin": "2px 2px 2px 64px"})
+
+    def typed(change):
+        key = next(key for key, box in boxes.items() if box is change["owner"])
+        try:
+            with run.lock:
+                code(model, corpus, change["new"], LONGEST)
+        except LabError as error:
+            told.value = f"<span style='color:#b00020'>{_escaped(str(error))}</span>"
+            return
+        told.value = ""
+        ends[key] = change["new"]
+        panel.redraw()
+
+    def hesitation(run):
+        if not run.step:
+            return {"steps": [], "values": {"VAE (bound)": [], "LSTM, no z": []}}
+        column = run.history.column
+        cost = {"VAE (bound)": column("reconstruction") + column("kl"), "LSTM, no z": column("lm")}
+        # Averaged before the exponential: a batch of short sentences is not an easier one.
+        return {"steps": run.history.steps, "events": moves(run),
+                "values": {key: np.exp(np.minimum(_backwards(each, 40) / mean_words, 8)) for key, each in cost.items()}}
+
+    def said(run):
+        return {"steps": run.history.steps, "events": moves(run),
+                "values": {"KL": run.history.column("kl") if run.step else []}}
+
+    def moves(run):
+        knob = {n: run.knobs.traits()[n] for n in ("beta", "word_dropout", "free_bits")}
+        return [(event["step"], f"{knob[event['knob']].symbol or knob[event['knob']].label} = {event['value']:g}"
+                 if "value" in event else "schedule") for event in run.knobs.log if event["knob"] in knob]
+
+    def trace(run):
+        return {"steps": run.history.steps, "values": run.history.column("beta") if run.step else []}
+
+    @torch.no_grad()
+    def walk(run):
+        between = interpolate(model, corpus, ends["first"], ends["last"], PLACES, LONGEST)
+        prior = [corpus.words(row) for row in model.write(new, LONGEST, 0, Rng(1, run.device))]
+        return {"groups": [("the first sentence rebuilt … the codes between … the last one rebuilt", between),
+                           ("new: z from the prior, each word drawn", prior)]}
+
+    rows = [{"perplexity": Curves(hesitation, title="Perplexity per word: no better than without z?",
+                                  unit="perplexity", what="Perplexity per word", size=(430, 330), every=0.5),
+             "kl": Curves(said, title="The KL: what z says", unit="nats per sentence", smooth=30, what="The KL",
+                          size=(330, 330), every=0.5),
+             "sentences": SentenceLines(walk, title="From one sentence to another", size=(440, 330), every=0.8)},
+            {"trace": Trace(trace, title="The KL weight, as it was moved", knob="β", size=(1200, 130), every=0.5)}]
+    panel = Panel(run, rows, list(knobs), schedules={"beta": kl_schedules(steps, lambda: run.step)},
+                  view=[], steps=steps, pace=pace, name=name)
+    panel.ends = ends
+    if hasattr(panel, "widget"):
+        for box in boxes.values():
+            box.observe(typed, "value")
+        panel.boxes, panel.told = boxes, told
+        panel.widget.children = (*panel.widget.children[:3],
+                                 widgets.HBox([*boxes.values()], layout={"flex_flow": "row wrap"}), told,
+                                 *panel.widget.children[3:])
+    return panel
+
+
+def _backwards(values, window: int):
+    """At each step the mean of the last ``window`` values."""
+    sums = np.r_[0, np.cumsum(values)]
+    end = np.arange(1, len(sums))
+    start = np.maximum(0, end - window)
+    return (sums[end] - sums[start]) / (end - start)
+
+
+def _escaped(text: str) -> str:
+    import html
+
+    return html.escape(text)
