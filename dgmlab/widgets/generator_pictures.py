@@ -158,7 +158,8 @@ class CodePicture:
             axes.set_axis_off()
         self.title = self.big.set_title("x = G(z)", fontsize=TITLE, color=INK, loc="left")
         self.sweep = self.fig.text(0.015, 0.235, "", fontsize=LABEL, color=INK)
-        self.shown, self.marks = None, [axes.text(0.5, -0.22, "", transform=axes.transAxes, fontsize=SMALL, color=SOFT,
+        self.bars, self.shown = None, None
+        self.marks = [axes.text(0.5, -0.22, "", transform=axes.transAxes, fontsize=SMALL, color=SOFT,
                                                   ha="center", clip_on=False) for axes in self.row]
 
     def update(self, generator, z: Tensor, moved: int) -> None:
@@ -174,12 +175,14 @@ class CodePicture:
                 axes.images[0].set_data(image)
             else:
                 axes.imshow(image)
-        self.code.clear()
-        colours = [MASS if k == moved else SAMPLES for k in range(len(z))]
-        self.code.bar(np.arange(1, len(z) + 1), z.tolist(), color=colours, width=0.7)
-        self.code.axhline(0, color=SOFT, linewidth=0.8)
-        self.code.set(ylim=(-3, 3), xticks=np.arange(1, len(z) + 1))
-        tidy(self.code, f"the code: {len(z)} numbers", "number", "value")
+        if self.bars is None:
+            places = np.arange(1, len(z) + 1)
+            self.bars = self.code.bar(places, np.zeros(len(z)), width=0.7)
+            self.code.axhline(0, color=SOFT, linewidth=0.8)
+            self.code.set(ylim=(-3, 3), xticks=places)
+            tidy(self.code, f"the code: {len(z)} numbers", "number", "value")
+        for k, (bar, value) in enumerate(zip(self.bars, z.tolist(), strict=True)):
+            bar.set(height=value, color=MASS if k == moved else SAMPLES)
         self.sweep.set_text(f"only z{moved + 1} changes, from −3 to 3:")
         for text, value in zip(self.marks, self.STEPS, strict=True):
             text.set_text(f"{value:g}".replace("-", "−"))

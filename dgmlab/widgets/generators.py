@@ -104,7 +104,9 @@ class HandWidget:
         for title, members in groups:
             column = [widgets.HTML(f"<b>{title}</b>")]
             for name, k in members:
-                slider = widgets.FloatSlider(start[name] if k is None else start[name][k], min=limits[name][0],
+                # The page rounds to whole steps; what it would round it would send back as if it had been dragged.
+                value = round(start[name] if k is None else start[name][k], 2)
+                slider = widgets.FloatSlider(min(max(value, limits[name][0]), limits[name][1]), min=limits[name][0],
                                              max=limits[name][1], step=0.01, description=name,
                                              style={"description_width": "72px"}, layout={"width": "300px"})
                 slider.observe(lambda change: self.draw(), "value")
@@ -139,7 +141,7 @@ class HandWidget:
             return
         self._setting = True                    # one picture for all of them
         for (name, k), slider in self.sliders.items():
-            slider.value = values[name] if k is None else values[name][k]
+            slider.value = min(max(round(values[name] if k is None else values[name][k], 2), slider.min), slider.max)
         self._setting = False
         self.draw()
 
@@ -320,7 +322,7 @@ class CodeWidget:
         self._lock, self._asked, self._setting = threading.Lock(), 0, False
         self.which = widgets.ToggleButtons(options=list(self.generators), value=self.name,
                                            style={"button_width": "150px"})
-        self.sliders = [widgets.FloatSlider(value.item(), min=-3, max=3, step=0.05, description=f"z{k + 1}",
+        self.sliders = [widgets.FloatSlider(_on_slider(value.item()), min=-3, max=3, step=0.05, description=f"z{k + 1}",
                                             style={"description_width": "36px"}, layout={"width": "340px"})
                         for k, value in enumerate(self.z)]
         new = widgets.Button(description="new code", tooltip="Draw z from the prior", layout={"width": "110px"})
@@ -341,7 +343,7 @@ class CodeWidget:
         """Show another code; the sliders follow."""
         self._setting = True
         for slider, value in zip(self.sliders, z, strict=True):
-            slider.value = min(max(value.item(), slider.min), slider.max)
+            slider.value = _on_slider(value.item())
         self._setting = False
         self.draw()
 
@@ -371,6 +373,11 @@ class CodeWidget:
             display(bundle, raw=True)
         else:
             show(self.picture.fig, self.picture.alt())
+
+
+def _on_slider(value: float) -> float:
+    """The nearest value that a code's slider has; the page would send back any other as if it had been dragged."""
+    return min(max(round(20 * value) / 20, -3.0), 3.0)
 
 
 def slide_code(generators: Mapping[str, nn.Module], code=None) -> CodeWidget:

@@ -99,10 +99,13 @@ def test_slide_a_code(open_notebook):
     execute(notebook, "steps = 150\nimport torch\nfrom dgmlab.rng import Rng\n"
                       "from dgmlab.experiments.generators import make_run\n"
                       "from dgmlab.widgets.generators import generator_panel")
+    execute(notebook, "from dgmlab.widgets import generators\nwhole = generators.slide_code\n"
+                      "def noted(*given):\n    global shown\n    shown = whole(*given)\n    return shown\n"
+                      "generators.slide_code = noted")
     first, last = cell(notebook, "images, untrained ="), cell(notebook, "slide_code({")
     notebook.run_cells(first, last)
     slider = page.locator(".widget-slider", has_text="z3").first.locator(".noUi-handle")
-    until(lambda: slider.is_visible(), "the sliders appear", 120)
+    until(lambda: slider.is_visible(), "the sliders appear", 240)
     show_cell(notebook, first)
     notebook.screenshot("01_digits")
     show_cell(notebook, last)
@@ -110,4 +113,7 @@ def test_slide_a_code(open_notebook):
     before = picture.get_attribute("src")
     drag(page, slider, 50)
     until(lambda: picture.get_attribute("src") != before, "the digit follows")
+    until(lambda: notebook.ask("shown.moved") == 2 and notebook.ask("shown.z[2].item()") > 0.5, "z3 alone was moved")
+    assert not notebook.ask("images.live.training"), "it still trains"
+    time.sleep(1)
     notebook.screenshot("01_code")
