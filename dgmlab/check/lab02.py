@@ -171,10 +171,11 @@ def better_than_gaussian(better_codes, *, model, train_x, x) -> str:
                 raise NotYet(f"The {'energy distance' if what == 'energy' else what} of its images is "
                              f"{mine[what]:.3f}, not below that of {source} ({other[what]:.3f}). Where do the given "
                              "codes lie, and where are the gaps between them?")
-    fitted = others["fitted Gaussian"]
-    return (f"Quality {mine['quality']:.2f} (fitted Gaussian {fitted['quality']:.2f}), energy distance "
-            f"{mine['energy']:.3f} ({fitted['energy']:.3f}). The codes have a shape, and yours keep to it. But they "
-            "need all training codes at hand, and still say of no image how probable it is.")
+    fitted, unseen = others["fitted Gaussian"], judge(x, train_x, x)["quality"]
+    return (f"Quality {mine['quality']:.2f} (fitted Gaussian {fitted['quality']:.2f}, unseen images {unseen:.2f}), "
+            f"energy distance {mine['energy']:.3f} ({fitted['energy']:.3f}). The codes have a shape, and yours keep to it. "
+            "(A quality far below that of unseen images means half copies.) But such codes need all training codes at "
+            "hand, and say of no image how probable it is.")
 
 
 @exercise("02.5")
