@@ -285,6 +285,11 @@ def table(name: str):
     return means
 
 
+def tables() -> dict:
+    """All recorded tables by name; see :func:`table`."""
+    return {path.stem: table(path.stem) for path in sorted(RECORDS.glob("*.json"))}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     import argparse
     import datetime

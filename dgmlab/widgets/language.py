@@ -6,12 +6,17 @@ import ipywidgets as widgets
 import numpy as np
 import torch
 
+from ..data.dialogues import answers as valid_answers
+from ..data.dialogues import contexts
 from ..errors import LabError
+from ..experiments.dialogue import answers
 from ..experiments.language import code, interpolate
+from ..plots import DPI, png, show
 from ..rng import Rng
 from ..training import Run
+from ..training.live import is_live
 from .controls import kl_schedules
-from .language_pictures import SentenceLines
+from .language_pictures import SentenceLines, answers_picture
 from .panel import Panel
 from .pictures import Curves, Trace
 
@@ -63,11 +68,11 @@ def language_panel(run: Run, *, first: str, last: str, steps: int = 600, pace: f
         cost = {"VAE (bound)": column("reconstruction") + column("kl"), "LSTM, no z": column("lm")}
         # Averaged before the exponential: a batch of short sentences is not an easier one.
         return {"steps": run.history.steps, "events": moves(run),
-                "values": {key: np.exp(np.minimum(_backwards(each, 40) / mean_words, 8)) for key, each in cost.items()}}
+                "values": {key: np.exp(np.minimum(_backwards(each, 40) / mean_words, 6.2)) for key, each in cost.items()}}
 
     def said(run):
         return {"steps": run.history.steps, "events": moves(run),
-                "values": {"KL": run.history.column("kl") if run.step else []}}
+                "values": {"KL (nats)": run.history.column("kl") if run.step else []}}
 
     def moves(run):
         knob = {n: run.knobs.traits()[n] for n in ("beta", "word_dropout", "free_bits")}
@@ -101,6 +106,76 @@ def language_panel(run: Run, *, first: str, last: str, steps: int = 600, pace: f
                                  widgets.HBox([*boxes.values()], layout={"flex_flow": "row wrap"}), told,
                                  *panel.widget.children[3:])
     return panel
+
+
+class Conversation:
+    """What :func:`ask` returns; a notebook cell that ends with it shows it.
+
+    Attributes:
+        runs: the models by name.
+        shown: what they answered last, by name.
+    """
+
+    def __init__(self, runs: dict, context: str, n: int, seed: int):
+        if not runs:
+            raise LabError("There is nobody to ask; give at least one trained run by name.")
+        self.runs, self.n, self.seed = dict(runs), n, seed
+        self.dialogues = next(iter(self.runs.values())).dialogues
+        self._draw(context, greedy=False)
+        if is_live():
+            self._build(context)
+
+    def _draw(self, context: str, greedy: bool):
+        self.shown = {name: answers(run, context, self.n, self.seed, greedy) for name, run in self.runs.items()}
+        known = (self.dialogues.train.acts >= 0).all() and context in contexts()
+        self.context = context
+        self.figure = answers_picture(self.shown, valid_answers(context) if known else None, context)
+
+    def _build(self, context):
+        text = self.dialogues
+        held_out = sorted({text.words(row) for row in text.test.contexts})
+        self.choice = widgets.Combobox(value=context, options=held_out, continuous_update=False, description="say",
+                                       tooltip="One of the held-out contexts, or anything in their words",
+                                       style={"description_width": "40px"}, layout={"width": "460px"})
+        self.again = widgets.Button(description="draw again", icon="refresh", layout={"width": "120px"})
+        self.greedy = widgets.Checkbox(value=False, indent=False, description="draw z only, no words",
+                                       layout={"width": "200px"})
+        self.told = widgets.HTML()
+        self.image = widgets.Image(format="png", layout={"width": f"{self.figure.get_figwidth() * DPI:.0f}px"})
+        self.widget = widgets.VBox([widgets.HBox([self.choice, self.again, self.greedy]), self.told, self.image])
+        self.again.on_click(lambda _: self._asked(new=True))
+        for control in (self.choice, self.greedy):
+            control.observe(lambda change: self._asked(), "value")
+        self.image.value = png(self.figure, 1.5)
+
+    def _asked(self, new: bool = False):
+        self.seed += new
+        try:
+            self._draw(self.choice.value, self.greedy.value)
+        except LabError as error:
+            self.told.value = f"<span style='color:#b00020'>{_escaped(str(error))}</span>"
+            return
+        self.told.value = ""
+        self.image.value = png(self.figure, 1.5)
+
+    def _ipython_display_(self):
+        from IPython.display import display
+
+        if is_live():
+            display(self.widget)
+        else:
+            said = "; ".join(f"{name}: {', '.join(given)}" for name, given in self.shown.items())
+            show(self.figure, f"Answers to “{self.context}”. {said}.")
+
+
+def ask(runs: dict[str, Run], context: str, n: int = 10, seed: int = 0) -> Conversation:
+    """Say something, and see ``n`` answers of each model, with the act behind each that is valid.
+
+    Args:
+        runs: by name, from :func:`dgmlab.experiments.dialogue.make_run`, of the same corpus.
+        context: what is said first.
+    """
+    return Conversation(runs, context, n, seed)
 
 
 def _backwards(values, window: int):
