@@ -75,12 +75,12 @@ SYMBOLS = {"beta": "β", "word_dropout": "dropout", "lr": "rate", "free_bits": "
 
 
 def terms(run, top: float) -> dict[str, np.ndarray]:
-    """The curves of figure 4 but beta; what is above ``top`` nats is left out."""
+    """The curves of figure 4 but beta, cut off at ``top`` nats."""
     if not run.step:
         return {name: np.empty(0) for name in ("−ELBO", "reconstr.", "KL", "ln 10")}
     cost, kl = _column(run, "reconstruction"), _column(run, "kl")
     values = {"−ELBO": cost + kl, "reconstr.": cost, "KL": kl}
-    return {name: np.where(v <= top, v, np.nan) for name, v in values.items()} | {"ln 10": np.full(len(kl), FLOOR)}
+    return {name: np.minimum(v, top) for name, v in values.items()} | {"ln 10": np.full(len(kl), FLOOR)}
 
 
 @torch.no_grad()
@@ -212,7 +212,7 @@ def side_by_side(runs: Mapping[str, Run], *, steps: int = 1500, pace: float | No
             values = {name: column(each) for name, each in run.runs.items()}
             shortest = min(map(len, values.values()))           # between two steps they differ by one
             return {"steps": np.arange(1, shortest + 1),
-                    "values": {name: np.where(v[:shortest] <= top, v[:shortest], np.nan) for name, v in values.items()}}
+                    "values": {name: np.minimum(v[:shortest], top) for name, v in values.items()}}
         return source
 
     top = FLOOR + HEADROOM
@@ -222,7 +222,7 @@ def side_by_side(runs: Mapping[str, Run], *, steps: int = 1500, pace: float | No
                           size=(320, 210), every=0.5, what=title)
               for key, title, unit, column, limit in (
                   ("kl", "KL", "nats", lambda run: _column(run, "kl"), np.inf),
-                  ("reconstruction", "Reconstruction", "nats", lambda run: _column(run, "reconstruction"), top),
+                  ("reconstruction", f"Reconstruction (cut off at {top:.1f})", "nats", lambda run: _column(run, "reconstruction"), top),
                   ("beta", "KL weight β", "", lambda run: _column(run, "beta"), np.inf))}
     panel = TogetherPanel(together, [maps, curves], [], steps=steps, pace=pace, name=name)
     if is_live():
@@ -314,12 +314,12 @@ def hand_panel(run: Run, rival: Run, *, moves: Sequence[tuple[float, float]] = (
 
     def kl(run):
         found = both(_column(run, "kl"), against)
-        return found | {"values": {name: np.where(v < HIGHEST, v, np.nan) for name, v in found["values"].items()}}
+        return found | {"values": {name: np.minimum(v, HIGHEST) for name, v in found["values"].items()}}
 
     def beta(run):
         return both(_column(run, "beta"), rival.history.column("beta"))
 
-    rows = [{"kl": Curves(kl, title=f"KL, yours against the rival's (up to {HIGHEST} nats)", unit="nats", smooth=10,
+    rows = [{"kl": Curves(kl, title=f"KL, yours against the rival's (cut off at {HIGHEST} nats)", unit="nats", smooth=10,
                            size=(520, 300), what="KL", every=0.3),
              "map": Ellipses(posteriors, title="Your q(z|x): can z tell the ten apart?", size=(400, 300), every=0.3)},
             {"beta": Curves(beta, title="Your schedule, as you draw it, and the rival's", unit="β", size=(920, 200),
