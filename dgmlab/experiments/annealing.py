@@ -434,8 +434,8 @@ def table(name: str) -> dict:
 
 
 def end_values() -> dict[str, dict[str, float]]:
-    """The end values of figure 4, by schedule: ``reconstruction`` and ``kl``, published, and ours after 3,000 and, where
-    that has been recorded, after 40,000 steps; means over the recorded seeds."""
+    """The end values of figure 4 by schedule, published and ours: after 3,000 steps and, where that is recorded, after
+    40,000; means over the recorded seeds."""
     rows = {name: {f"{term}, published": value for term, value in terms.items()} for name, terms in PUBLISHED.items()}
     for record, steps, ending in (("grid", 3000, ".constant"), ("figure4", STEPS["paper"], ""),
                                   ("figure4_one_hot", STEPS["paper"], "")):

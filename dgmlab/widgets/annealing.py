@@ -222,7 +222,8 @@ def side_by_side(runs: Mapping[str, Run], *, steps: int = 1500, pace: float | No
                           size=(320, 210), every=0.5, what=title)
               for key, title, unit, column, limit in (
                   ("kl", "KL", "nats", lambda run: _column(run, "kl"), np.inf),
-                  ("reconstruction", f"Reconstruction (cut off at {top:.1f})", "nats", lambda run: _column(run, "reconstruction"), top),
+                  ("reconstruction", f"Reconstruction (cut off at {top:.1f})", "nats",
+                   lambda run: _column(run, "reconstruction"), top),
                   ("beta", "KL weight β", "", lambda run: _column(run, "beta"), np.inf))}
     panel = TogetherPanel(together, [maps, curves], [], steps=steps, pace=pace, name=name)
     if is_live():
@@ -319,8 +320,8 @@ def hand_panel(run: Run, rival: Run, *, moves: Sequence[tuple[float, float]] = (
     def beta(run):
         return both(_column(run, "beta"), rival.history.column("beta"))
 
-    rows = [{"kl": Curves(kl, title=f"KL, yours against the rival's (cut off at {HIGHEST} nats)", unit="nats", smooth=10,
-                           size=(520, 300), what="KL", every=0.3),
+    rows = [{"kl": Curves(kl, title=f"KL, yours against the rival's (cut off at {HIGHEST} nats)", unit="nats",
+                          smooth=10, size=(520, 300), what="KL", every=0.3),
              "map": Ellipses(posteriors, title="Your q(z|x): can z tell the ten apart?", size=(400, 300), every=0.3)},
             {"beta": Curves(beta, title="Your schedule, as you draw it, and the rival's", unit="β", size=(920, 200),
                             what="KL weight", every=0.3)}]
