@@ -99,7 +99,8 @@ def load(name: str, download: bool = True, **options) -> Corpus | Dialogues:
     if wanted and download and record.mirrors:
         fetch(name)
     elif wanted:
-        raise LabError(f"{record.title} is not on this machine: {_remedy(record)}.")
+        raise LabError(f"{record.title} is not on this machine{'' if record.mirrors else ' and may not be passed on'}: "
+                       f"{_remedy(record)}.")
     return READERS[name](**options)
 
 
