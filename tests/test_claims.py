@@ -103,6 +103,11 @@ def test_what_no_verdict_can_be_given_on(values, ratio, says):
 
 # -- claims ----------------------------------------------------------------------------------------------------------
 
+@pytest.fixture(autouse=True)
+def from_zero(monkeypatch):
+    monkeypatch.setattr(measuring, "FIRST", 0)
+
+
 def lucky(seed):
     return {"gain": 2 + 0.1 * (seed % 3), "times": 4.0 + 0.1 * seed, "seed": seed, "undefined": math.nan}
 
@@ -361,6 +366,12 @@ def test_digits(numbers, text):
 
 def test_what_is_recorded_is_what_the_code_claims():
     assert measuring.stale() == []
+
+
+def test_what_is_recorded_was_measured_on_seeds_that_nothing_was_tried_on(monkeypatch):
+    monkeypatch.undo()
+    records = [each for lab in measuring.recorded_labs() for each in claims.records(lab)]
+    assert {each["first_seed"] for each in records} == {measuring.FIRST}
 
 
 def test_the_recorded_verdicts_follow_from_the_recorded_seeds():

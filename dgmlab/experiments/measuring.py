@@ -28,6 +28,7 @@ from . import claims as claims_module
 from .claims import DIRECTION, NOT, REPRODUCED, Claim, Verdict, in_digits, in_words, records, verdict
 
 SEEDS = 5                   # that a record takes at least
+FIRST = 100                 # the first seed: claims are tried out on small ones, and judged on seeds not seen before
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Measured:
     """A claim and what its seeds say.
 
     Attributes:
-        values: the deciding number of seed 0, 1, ...
+        values: the deciding number of each seed, from :data:`FIRST` on.
         seconds: wall time of its experiment for one seed, the mean over the seeds.
         verdict: None if there is none.
         error: why not, in a sentence.
@@ -49,7 +50,7 @@ class Measured:
 
 
 def measure(claims: Sequence[Claim], seeds: int = SEEDS, jobs: int | None = None) -> list[Measured]:
-    """Run the experiments of the claims with the seeds 0, 1, ..., each once, and judge; a bar on stderr shows how far.
+    """Run the experiments of the claims with the seeds 100, 101, ..., each once, and judge; a bar shows how far.
 
     An experiment that fails costs its own claims their verdicts, and no others.
 
@@ -64,7 +65,8 @@ def measure(claims: Sequence[Claim], seeds: int = SEEDS, jobs: int | None = None
     experiments = list(dict.fromkeys(claim.experiment for claim in claims))
     took = _seconds_recorded()                  # the longest first, so that none is left over at the end
     experiments.sort(key=lambda experiment: -took.get(name(experiment), math.inf))
-    calls = [(experiment, seed) for experiment in experiments for seed in range(seeds)]
+    tried = range(FIRST, FIRST + seeds)
+    calls = [(experiment, seed) for experiment in experiments for seed in tried]
     results = {}
     with parallel_config("loky", n_jobs=min(jobs or cores(), len(calls) or 1), inner_max_num_threads=1):
         done = Parallel(return_as="generator_unordered", batch_size=1)(
@@ -74,7 +76,7 @@ def measure(claims: Sequence[Claim], seeds: int = SEEDS, jobs: int | None = None
                 results[calls[number]] = result
                 bar.set_postfix_str(f"{calls[number][0].__name__}, seed {calls[number][1]}", refresh=False)
                 bar.update()
-    return [_judge(claim, [results[claim.experiment, seed] for seed in range(seeds)]) for claim in claims]
+    return [_judge(claim, [results[claim.experiment, seed] for seed in tried]) for claim in claims]
 
 
 def name(experiment) -> str:
@@ -160,7 +162,7 @@ def record(measured: Measured) -> dict:
     """A claim and what was measured, as plain JSON: a number that is not finite becomes null."""
     claim, found = measured.claim, measured.verdict
     return described(claim) | {
-        "seeds": len(measured.values), "values": [_plain(value) for value in measured.values],
+        "seeds": len(measured.values), "first_seed": FIRST, "values": [_plain(value) for value in measured.values],
         "mean": found and _plain(found.mean), "interval": found and [_plain(found.low), _plain(found.high)],
         "verdict": found and found.word, "error": measured.error or None,
         "seconds": round(measured.seconds, 2), "command": f"dgmlab claims {claim.id} --seeds {len(measured.values)}",
@@ -209,7 +211,8 @@ def readme() -> str:
 `dgmlab claims NN` measures the claims of a lab, `dgmlab claims NN --save` records them here: `NN.json` for programs,
 this page for people. Each claim is one sentence of a paper or a lecture, and a number that would be another if the
 sentence were wrong. *Measured* is the mean over the seeds (of a ratio the geometric mean) with its 95 % confidence
-interval by Student's t, and the verdict follows from it alone:
+interval by Student's t, and the verdict follows from it alone. The seeds begin at {FIRST}: what was tried out before an
+expectation was written down, was tried out on others.
 
 * **{REPRODUCED}**: the whole interval lies within what is expected;
 * **{DIRECTION}**: it does not, but all of it lies on the expected side of "no effect";
