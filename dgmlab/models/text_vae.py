@@ -36,7 +36,8 @@ class TextVAEKnobs(VAEKnobs):
 
     beta = Real(1.0, 0, 100, "KL weight", symbol="β", slider=(0, 2))
     word_dropout = Real(0.0, 0, 1, "word dropout", help="Share of the words before that the decoder does not see")
-    free_bits = Real(0.0, 0, 10, "free nats per dimension", symbol="λ", slider=(0, 1))
+    free_bits = Real(0.0, 0, 10, "free nats", symbol="λ", slider=(0, 1),
+                     help="Nats of each dimension that cost nothing")
     free_bits_kind = Choice("clamp", FREE_BITS, "free bits as")
     bag = Real(0.0, 0, 10, "bag-of-words weight", slider=(0, 2))
     encoder_steps = Whole(0, 0, 20, "encoder's extra updates", help="Updates of the encoder alone before each step")

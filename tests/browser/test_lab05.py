@@ -43,7 +43,7 @@ def test_free_nats_open_the_code_and_sentences_can_be_typed(open_notebook):
     assert notebook.ask("float(run.history.column('kl')[-50:].mean())") > before + 0.3
     notebook.screenshot("05_panel")
 
-    box = page.locator("input[type=text]").first
+    box = page.locator(".widget-text input").first
     box.fill("tomorrow this pilot sleeps")
     box.press("Enter")
     until(lambda: page.get_by_text("sleeps are not in the vocabulary").count() or
@@ -67,7 +67,7 @@ def test_answers_can_be_asked_for(open_notebook):
     notebook.screenshot("05_answers")
     again.click()
     until(lambda: picture.screenshot() != before, "other answers")
-    box = page.locator("input[type=text]").last
+    box = page.locator(".widget-text input").last
     box.fill("purple prose")
     box.press("Enter")
     until(lambda: page.get_by_text("not in it: prose, purple").count(), "words that are not known are told")
