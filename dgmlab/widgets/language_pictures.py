@@ -93,7 +93,8 @@ def probe_picture(shares: Sequence[float], accuracies: Mapping[str, Sequence[flo
     axes.set_ylim(lowest - 0.03, max(max(v) for v in accuracies.values()) + 0.03)
     labelled_lines(axes, np.asarray(shares), accuracies, marker="o", markersize=4)
     axes.axhline(floor, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
-    axes.text(min(shares), floor, " commonest class", fontsize=SMALL, color=SOFT, va="bottom")
+    axes.text(min(shares), axes.get_ylim()[0], " dashed: always the commonest class", fontsize=SMALL, color=SOFT,
+              va="bottom")
     tidy(axes, title, "labels used", "accuracy on test sentences")
     axes.set_xticks(list(shares), [f"{share:g}".replace("0.01", "1 %").replace("0.05", "5 %").replace("0.1", "10 %")
                                    .replace("0.5", "50 %") if share < 1 else f"100 % = {labels:,}" for share in shares])
@@ -124,7 +125,8 @@ def trade_picture(rows: Mapping[str, tuple[float, float]], reference: float, tit
     places = spread(pixels[:, 1], LABEL + 2.5, *axes.bbox.intervaly)
     for k, (name, place) in enumerate(zip(rows, places)):
         axes.annotate(name, (x[k], ppl[k]), (9, place - pixels[k, 1]), textcoords="offset points", va="center",
-                      fontsize=LABEL, color=INK, arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.7})
+                      fontsize=LABEL, color=INK, bbox={"facecolor": "white", "alpha": 0.8, "pad": 0.5, "linewidth": 0},
+                      arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.7})
     tidy(axes, title, "KL, nats per sentence (stretched near 0)", "perplexity per word")
     ticks = [t for t in (0, 0.1, 0.3, 1, 3, 10, 30) if np.log1p(20 * t) <= axes.get_xlim()[1]]
     axes.set_xticks([np.log1p(20 * t) for t in ticks], [f"{t:g}" for t in ticks])
