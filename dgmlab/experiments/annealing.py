@@ -370,7 +370,7 @@ CLAIMS = [
           three_schedules, "reconstruction", "smaller of the two falls, nats", (0, INFINITE), THREE),
     Claim("04.cycles", FU + "sec. 4.1 and fig. 4", "Every cycle ends with a higher KL than the one before.",
           three_schedules, "cycles", "smallest rise from the end of a cycle to the end of the next, nats",
-          (0, INFINITE), THREE, note="Within 3,000 steps the first cycle of 750 already gets near to where the last one "
+          (0, INFINITE), THREE, note="With 3,000 steps the first cycle, of 750, already gets near to where the last "
           "ends. In the notebook, with cycles of 375 steps, each ends higher than the one before; one seed."),
     Claim("04.last_cycle", FU + "fig. 4", "The last cycle ends with a higher KL than the first.",
           three_schedules, "first_to_last", "rise from the end of cycle 1 to the end of cycle 4, nats", (0, INFINITE),
@@ -394,8 +394,8 @@ CLAIMS = [
     Claim("04.confound_lr", "what the released code changes besides beta",
           "Restarting the learning rate raises the KL with the schedule of beta held fixed.",
           three_schedules, "by_lr", "KL, restarts - constant rate, mean over three schedules of beta, nats",
-          (0, INFINITE), GRID, note="The claim is nobody's: it is what would make the published comparison unfair. The "
-          "effect is far from equal: near 0 with constant beta, largest with cyclical, see data/bench/annealing_grid.json."),
+          (0, INFINITE), GRID, note="The claim is nobody's: it is what would make the published comparison unfair. "
+          "The effect is near 0 with constant beta and largest with cyclical; see data/bench/annealing_grid.json."),
     Claim("04.confound_lr_shape", "what the released code changes besides beta",
           "It does so by its shape, not by its lower mean rate.",
           three_schedules, "by_shape", "KL, restarts - constant rate of the same mean, mean over three schedules of "

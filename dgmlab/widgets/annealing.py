@@ -63,11 +63,11 @@ def text_panel(run: Run, *, knobs: Sequence[str] = ("beta", "word_dropout"), ste
                 "title": f"What each place costs with {hidden:.0%} of the words hidden"}
 
     trace = Trace(lambda run: {"steps": run.history.steps, "values": _column(run, "beta")}, knob="β",
-                  title="The KL weight, as it was moved", size=(380, 190), every=0.4)
+                  title="The KL weight, as it was moved", size=(370, 170), every=0.4)
     return Panel(run, [{"curves": Curves(curves, title="−ELBO cannot fall below ln 10; how is it split?", smooth=20,
-                                         unit="nats per sequence", size=(560, 340), every=0.3),
-                        "map": Ellipses(posteriors, title="Which z mean which of the ten sequences?", size=(400, 340))},
-                       {"places": Places(costs, size=(560, 190), every=0.5), "trace": trace}],
+                                         unit="nats per sequence", size=(520, 310), every=0.3),
+                        "map": Ellipses(posteriors, title="Which z mean which of the ten sequences?", size=(370, 310))},
+                       {"places": Places(costs, size=(520, 170), every=0.5), "trace": trace}],
                  list(knobs), schedules={"beta": offered}, steps=steps, pace=pace, name=name)
 
 
@@ -205,7 +205,7 @@ def side_by_side(runs: Mapping[str, Run], *, steps: int = 1500, pace: float | No
         _check_run(run)
     check_number("The number of runs", len(runs), 1, 4, whole=True)
     together = Together(runs, keep)
-    width = 960 // len(runs)
+    width = 900 // len(runs)
 
     def of_each(column, top=np.inf):
         def source(run):
@@ -216,10 +216,10 @@ def side_by_side(runs: Mapping[str, Run], *, steps: int = 1500, pace: float | No
         return source
 
     top = FLOOR + HEADROOM
-    maps = {f"map {each}": Ellipses(lambda run, each=each: posteriors(run.runs[each]), title=each, size=(width, 300),
+    maps = {f"map {each}": Ellipses(lambda run, each=each: posteriors(run.runs[each]), title=each, size=(width, 270),
                                     every=0.3) for each in runs}
     curves = {key: Curves(of_each(column, limit), title=title, unit=unit, smooth=0 if key == "beta" else 20,
-                          size=(320, 210), every=0.5, what=title)
+                          size=(300, 190), every=0.5, what=title)
               for key, title, unit, column, limit in (
                   ("kl", "KL", "nats", lambda run: _column(run, "kl"), np.inf),
                   ("reconstruction", f"Reconstruction (cut off at {top:.1f})", "nats",

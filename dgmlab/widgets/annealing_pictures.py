@@ -141,30 +141,31 @@ def figure3(seen: Mapping[str, Mapping[int, tuple]], betas: Mapping[str, Mapping
         betas: schedule -> step -> the KL weight in force.
     """
     steps = list(next(iter(seen.values())))
-    fig = figure(40 + 190 * len(steps), 30 + 200 * len(seen))
-    panels = np.atleast_2d(fig.subplots(len(seen), len(steps)))
+    fig = figure(40 + 140 * len(steps), 30 + 150 * len(seen))
+    panels = np.atleast_2d(fig.subplots(len(seen), len(steps), sharex=True, sharey=True))
+    farthest = max(float(np.abs(plane_of(mu)).max()) for by_step in seen.values() for mu, _ in by_step.values())
+    reach = min(max(2.6, farthest + 0.5), 4.0)                          # one scale for all; what lies beyond is cut off
     for row, (name, by_step) in zip(panels, seen.items(), strict=True):
         for axes, (step, (mu, sigma)) in zip(row, by_step.items(), strict=True):
             mu, sigma = plane_of(mu), plane_of(sigma, fill=1.0)
-            reach = max(2.6, 1.1 * float(np.abs(mu).max() + REACH * sigma.min()))
             axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
             axes.add_patch(Circle((0, 0), REACH, fill=False, **DASHED))
-            axes.add_collection(ellipses(mu, sigma, range(len(mu)), axes))
+            axes.add_collection(ellipses(mu, sigma, range(len(mu)), axes, filled=False))
             for k, place in enumerate(mu):
                 axes.text(*place, str(k), fontsize=SMALL, color=class_colour(k), weight="bold", ha="center",
                           va="center", clip_on=True)
             tidy(axes, "", "", "")
             axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-            axes.set_title(f"step {step:,}, β = {betas[name][step]:.2f}".replace("= 1.00", "= 1"), fontsize=LABEL,
-                           color=INK, loc="left")
+            axes.set_title(f"{step:,}: β = {betas[name][step]:.2f}".replace("= 1.00", "= 1"), fontsize=LABEL, color=INK,
+                           loc="left")
         row[0].set_ylabel(name, fontsize=TITLE, color=ORDER.get(name, INK))
     return fig
 
 
 def figure4(columns: Mapping[str, Mapping[str, np.ndarray]], smooth: int = 25) -> Figure:
     """-ELBO, reconstruction, KL and beta over the steps, for each schedule: schedule -> term -> (steps,)."""
-    fig = figure(960, 480)
+    fig = figure(860, 410)
     panels = fig.subplots(2, 2).ravel()
     steps = max(len(values) for each in columns.values() for values in each.values())
     for axes, (term, title, limits) in zip(panels, (

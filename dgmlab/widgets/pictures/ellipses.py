@@ -88,12 +88,12 @@ def plane_of(values, fill: float = 0.0) -> np.ndarray:
     return values[:, :2] if values.shape[1] > 1 else np.column_stack([values, np.full(len(values), fill)])
 
 
-def ellipses(mu: np.ndarray, sigma: np.ndarray, classes, axes) -> EllipseCollection:
+def ellipses(mu: np.ndarray, sigma: np.ndarray, classes, axes, filled: bool = True) -> EllipseCollection:
     """The 86 % ellipses of N(mu, diag sigma^2), (n, 2) each, in the colours of their classes."""
     colours = [class_colour(k) for k in classes]
     return EllipseCollection(2 * REACH * sigma[:, 0], 2 * REACH * sigma[:, 1], np.zeros(len(mu)), units="xy",
                              offsets=mu, offset_transform=axes.transData, edgecolors=colours, linewidths=1.3,
-                             facecolors=[colour + "1C" for colour in colours])
+                             facecolors=[colour + "1C" for colour in colours] if filled else "none")
 
 
 class Places(Picture):
