@@ -68,7 +68,8 @@ def language_panel(run: Run, *, first: str, last: str, steps: int = 600, pace: f
         cost = {"VAE (bound)": column("reconstruction") + column("kl"), "LSTM, no z": column("lm")}
         # Averaged before the exponential: a batch of short sentences is not an easier one.
         return {"steps": run.history.steps, "events": moves(run),
-                "values": {key: np.exp(np.minimum(_backwards(each, 40) / mean_words, 6.2)) for key, each in cost.items()}}
+                "values": {key: np.exp(np.minimum(_backwards(each, 40) / mean_words, 6.2))
+                           for key, each in cost.items()}}
 
     def said(run):
         return {"steps": run.history.steps, "events": moves(run),
