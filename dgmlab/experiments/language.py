@@ -353,14 +353,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with FileLock(f"{given.out}.lock"):         # several of these programs may share a file
                 made = read()
                 made["rows"].append(row)
-                command = ["python", "-m", "dgmlab.experiments.language", *(sys.argv[1:] if arguments is None
-                                                                              else arguments)]
+                words = sys.argv[1:] if arguments is None else arguments
+                command = ["python", "-m", "dgmlab.experiments.language", *map(_without_folders, words)]
                 made["commands"] = [*dict.fromkeys([*made["commands"], shlex.join(command)])]
                 made |= {"made": datetime.date.today().isoformat(), "versions": versions()}
                 given.out.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(given.out, (json.dumps(made, indent=1) + "\n").encode())
             print(f"{arm}, seed {seed}: KL {row['kl']:.2f}, PPL {row['perplexity']:.2f}, {row['seconds']:.0f} s",
                   flush=True)
+
+
+def _without_folders(argument: str) -> str:
+    """An argument as it may be recorded: of whole paths, of this machine, only the names."""
+    return ",".join(Path(part).name if Path(part).is_absolute() else part for part in argument.split(","))
 
 
 main.__doc__ = "Measure language VAEs and a plain language model, arm by arm; stopped, it goes on where it was."
