@@ -111,9 +111,9 @@ CLAIMS = [
     Claim("05.cyclical_kl", FU + "sec. 5.1 (language modelling)",
           "On real text the cyclical schedule keeps at least twice the KL of the monotonic one.",
           language, "cyclical_kl", "KL: cyclical ÷ monotonic", (2, INFINITE), SETTINGS, no_effect=1.0, ratio=True,
-          note="Both KLs are below 0.01 nats here, so that the ratio says little: neither schedule undoes the "
-               "vanishing. So it was at 1,000 steps, and with a longer wait at beta = 0 (one seed each, validation split). Tables at the "
-               "size of Penn Treebank are kept in data/language/."),
+          note="Both KLs are below 0.01 nats here, so that the ratio says little: neither schedule undoes "
+               "the vanishing. So it was at 1,000 steps, and with a longer wait at beta = 0 (one seed "
+               "each, validation split). Tables at the size of Penn Treebank are kept in data/language/."),
     Claim("05.cyclical_perplexity", FU + "sec. 5.1",
           "It does so at the same perplexity.",
           language, "cyclical_ppl", "perplexity: cyclical ÷ monotonic", (0.98, 1.02), SETTINGS, no_effect=None,
