@@ -113,7 +113,7 @@ CLAIMS = [
           language, "cyclical_kl", "KL: cyclical ÷ monotonic", (2, INFINITE), SETTINGS, no_effect=1.0, ratio=True,
           note="Both KLs are below 0.01 nats here, so that the ratio says little: neither schedule undoes "
                "the vanishing. So it was at 1,000 steps, and with a longer wait at beta = 0 (one seed "
-               "each, validation split). Tables at the size of Penn Treebank are kept in data/language/."),
+               "each, validation split). `python -m dgmlab.experiments.language` trains at the size of Penn Treebank."),
     Claim("05.cyclical_perplexity", FU + "sec. 5.1",
           "It does so at the same perplexity.",
           language, "cyclical_ppl", "perplexity: cyclical ÷ monotonic", (0.98, 1.02), SETTINGS, no_effect=None,
