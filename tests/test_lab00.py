@@ -1,6 +1,7 @@
 """Lab 00: nearest neighbours, milestones and their growth, the runs of few and many images, and its exercises."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -183,7 +184,8 @@ def test_pictures_are_made():
                                       points, points)
     assert pictures.stages_picture(torch.zeros(4, 64), (10, 64))
     assert pictures.rows_picture({"a": torch.zeros(12, 1, 8, 8)}, "title")
-    assert pictures.LEFT <= {m.name for m in found}
+    assert pictures.LEFT | pictures.BELOW <= {m.name for m in found}
+    assert pictures.model_picture(make_run(3, 4)) and pictures.model_picture(make_run(20, 4))
 
 
 # -- the workbench -----------------------------------------------------------------------------------------------------
@@ -206,7 +208,18 @@ def test_choosing_makes_a_new_run_that_goes_on_training(monkeypatch):
     assert "6,400" in bench.line.value and bench.place.children == (bench.panel.widget,)
     bench.run.start()
     bench.choose(width=64)
-    assert bench.run.live.training and not first.live.training
+    assert (bench.run.live.training or bench.run.live.rests) and not first.live.training
+    bench.run.pause()
+    bench.choose(width=16)
+    assert not bench.run.live.training and not bench.run.live.rests
+    bench.run.start()
+    for _ in range(600):
+        if bench.run.live.rests:
+            break
+        time.sleep(0.05)
+    assert bench.run.step == 3, "it did not pause by itself"
+    bench.choose(images=20)
+    assert bench.run.live.training or bench.run.live.rests, "after a run that is done, the next one trains too"
     bench.run.pause()
     with pytest.raises(LabError, match="no choice"):
         bench.choose(depth=3)
@@ -276,6 +289,9 @@ def test_judge_right(judge):
 
 @pytest.mark.parametrize("judge, hint", [
     (lambda new, train, held: "copies" if near(new, train).median() < 0.5 else "new", "the held-out images tell"),
+    (lambda new, train, held: "copies" if near(new, train).median() < near(held, train).median() else "new", "margin"),
+    (lambda new, train, held: "copies" if near(new, train).mean() < near(held, train).mean() else "new", "margin"),
+    (lambda new, train, held: "copies" if near(new, train).median() < 2 else "new", "held against the same"),
     (lambda new, train, held: "copies" if torch.cdist(new.flatten(1), train.flatten(1)).mean() <
      0.5 * torch.cdist(held.flatten(1), train.flatten(1)).mean() else "new", "never finds copies"),
     (lambda new, train, held: "copies" if near(new, train).median() > 0.5 * near(held, train).median() else "new",
@@ -297,7 +313,8 @@ def test_enough_images(monkeypatch):
     for right in (40, 40.0, np.int64(40), torch.tensor(40)):
         assert says("00.3", right, **context).startswith("right: With 40 images")
     assert "long before" in says("00.3", 40, **context)
-    assert "already" in says("00.3", 80, **context) and "already" in says("00.3", 160, **context)
+    for high in (80, 160):
+        assert "for fewer too" in says("00.3", high, **context) and "40" not in says("00.3", high, **context)
     assert "take more" in says("00.3", 5, **context) and "take more" in says("00.3", 20, **context)
     assert "one of 5, 10" in says("00.3", 30, **context) and "should be a number" in says("00.3", "forty", **context)
 

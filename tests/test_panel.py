@@ -17,6 +17,7 @@ from dgmlab.experiments.vae import make_run
 from dgmlab.schedules import cyclical
 from dgmlab.widgets import vae_panel
 from dgmlab.widgets.controls import BY_HAND
+from dgmlab.widgets.panel import Panel
 
 
 @pytest.fixture
@@ -57,6 +58,29 @@ def test_start_pause_step_and_what_the_status_says(panel):
     until(lambda: panel.run.step == step + 1, "one step")
     until(lambda: not panel.run.live.training, "and no more")
     assert panel.run.step == step + 1
+
+
+def test_a_panel_that_stops_pauses_after_its_steps_and_start_goes_on(panel):
+    assert panel.run.live.stint is None and panel.buttons["start"].tooltip == "Train until paused"
+    panel = Panel(make_run(), panel.rows, ["beta"], steps=20, stop=True)
+    run, live = panel.run, panel.run.live
+    assert "20 steps" in panel.buttons["start"].tooltip and not live.rests
+    panel.buttons["start"].click()
+    until(lambda: live.rests, "it pauses by itself")
+    until(lambda: "paused: 20 steps done, Start goes on" in panel.status.value, "it says why")
+    assert run.step == 20 and not panel.buttons["start"].disabled
+    panel.buttons["step"].click()
+    until(lambda: run.step == 21 and not live.training, "one step")
+    assert not live.rests
+    panel.buttons["start"].click()
+    until(lambda: live.rests, "it goes on to the next mark")
+    assert run.step == 40
+    run.start(steps=70)                             # more was asked for by code
+    run.wait()
+    until(lambda: live.rests, "it pauses")
+    assert run.step == 110
+    panel.buttons["reset"].click()
+    assert run.step == 0 and not live.rests and "ready" in panel.status.value
 
 
 def test_a_slider_writes_its_knob_and_follows_it(panel):

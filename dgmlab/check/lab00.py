@@ -78,11 +78,15 @@ def judge_copies(judge) -> str:
         if {said for _, _, said in wrong} == {"new"} and len(wrong) == sum(truth == "copies" for _, truth, _ in cases):
             hint = ("It never finds copies. For each new image take the distance to its *nearest* training image; the "
                     "mean over all training images is much the same for a copy and for a new image.")
+        elif {truth for _, truth, _ in wrong} == {"new"} and choice(
+                calls(judge, fresh + 1, train, held_out, what="judge"), VERDICTS, "What your judge returns") == "new":
+            hint = ("New images lie now a little farther from the training images than held-out ones, now a little "
+                    "nearer; copies lie *much* nearer. Leave a margin.")
         elif any("multiplied" in name or "divided" in name or "only 10" in name for name, _, _ in wrong) and \
                 not any("neither" in name or "exact" in name for name, _, _ in wrong):
             hint = ("What counts as near depends on the unit of the pixels and on how many training images there are; "
                     "the held-out images tell what is usual here.")
-        elif said == "copies" and len(wrong) == sum(truth == "new" for _, truth, _ in cases):
+        elif {truth for _, truth, _ in wrong} == {"new"} and len(wrong) == sum(truth == "new" for _, truth, _ in cases):
             hint = "It finds copies everywhere. Which way round is the comparison?"
         raise NotYet(f"It judges {len(cases) - len(wrong)} of {len(cases)} cases rightly. For instance, it calls "
                      f"{name} {said!r}. {hint}")
@@ -98,7 +102,7 @@ def enough_images(smallest, *, width: int, steps: int, seed: int) -> str:
         raise NotYet(f"The number of images should be one of {', '.join(map(str, NUMBERS))}, but it is {smallest:g}.")
     for n in (n for n in NUMBERS if n < smallest):
         if ratio(n, width, steps, seed) > HALF:
-            raise NotYet(f"With {n} images the ratio is {ratio(n, width, steps, seed):.2f} already; the *smallest* "
+            raise NotYet(f"With {smallest:.0f} images they are no copies, but that holds for fewer too; the *smallest* "
                          "number is asked for.")
     here = ratio(int(smallest), width, steps, seed)
     if here <= HALF:
@@ -126,7 +130,7 @@ def fragile_growth(name, factor) -> str:
                   "The model")
     value = number(factor, "The factor per year")
     if said != most:
-        raise NotYet(f"Without {said} the factor per year is {without[said]:.2f}, against {everything:.2f} with all; "
+        raise NotYet(f"Without {said} the factor per year is {without[said]:.3f}, against {everything:.3f} with all; "
                      "the absence of another model changes it more.")
     truth = without[most]
     if close(value, truth, rel=0.01):

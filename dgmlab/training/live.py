@@ -55,6 +55,8 @@ class Live:
         error: what ended the last training, if something did.
         watchers: functions called with the run after every step, in the training thread; they must be quick.
         pace: the most steps a second, for who wants to watch; None for no limit.
+        stint: where a training in the background pauses by itself: at every multiple of so many steps, though not short
+            of the goal; None for never.
     """
 
     def __init__(self, run):
@@ -65,7 +67,9 @@ class Live:
         self.on_state: list[Callable] = []
         self.idle_limit = IDLE_LIMIT
         self.pace: float | None = None
+        self.stint: int | None = None
         self.why_paused = ""
+        self._rested: int | None = None     # the step at which it last paused by itself
         self._thread: threading.Thread | None = None
         self._limit = ENDLESS
         self._pause = threading.Event()
@@ -75,6 +79,11 @@ class Live:
     def training(self) -> bool:
         thread = self._thread
         return thread is not None and thread.is_alive()
+
+    @property
+    def rests(self) -> bool:
+        """Whether the run stands where it paused by itself, its stint done."""
+        return not self.training and self._rested == self.run.step
 
     def touch(self) -> None:
         """Somebody is here: put off the pause of an abandoned run."""
@@ -161,7 +170,7 @@ class Live:
                     if other is not None:                           # one of its watchers has called: it ends after that
                         other._pause.set()
                     _training, self._limit, self._pause = self, limit, threading.Event()
-                    self.error, self.why_paused = None, ""
+                    self.error, self.why_paused, self._rested = None, "", None
                     self.touch()
                     self._thread = threading.Thread(target=self._guarded, args=(limit, self._pause, _cell()),
                                                     daemon=True, name=f"dgmlab {name}")
@@ -196,9 +205,13 @@ class Live:
 
     def _train(self, limit, pause):
         due = time.monotonic()
+        rest = (self.run.step // self.stint + 1) * self.stint if self.stint else ENDLESS
         for _ in self.run.steps(limit):
             for watch in self.watchers:
                 watch(self.run)
+            if self.run.step >= max(rest, self.goal):
+                self._rested, self.why_paused = self.run.step, f"{self.run.step:,} steps done, Start goes on"
+                return
             if self.pace:
                 due = max(due + 1 / self.pace, time.monotonic() - 0.1)      # what was lost is not made up for
                 pause.wait(max(0.0, due - time.monotonic()))

@@ -24,7 +24,7 @@ def memorising_bench(images: int = 5, width: int = 256, *, steps: int = 2000, se
 
     Args:
         images, width: chosen at the start; see :func:`dgmlab.experiments.memorising.make_run`.
-        steps: how far ``run.wait()`` waits; without a front end, how long the run is.
+        steps: where Start pauses by itself; without a front end, how long the run is.
         name: of the files that Save writes.
     """
     choices = {"images": ("training images N", [(f"{n:,}", n) for n in COUNTS]),
@@ -85,7 +85,7 @@ def memorising_panel(run: Run, *, steps: int = 2000, name: str = "00_start_here"
             {"bounds": Curves(bounds, title="The score of training and of held-out images",
                               unit="nats per image", what="The bound", smooth=50, size=(490, 230), every=0.4),
              "distances": Strips(distances, x="distance to the nearest training image", size=(490, 230), every=0.3)}]
-    return Panel(run, rows, ["lr"], steps=steps, name=name)
+    return Panel(run, rows, ["lr"], steps=steps, stop=True, name=name)
 
 
 def verdict(ratio: float) -> str:

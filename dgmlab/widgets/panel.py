@@ -57,18 +57,21 @@ class Panel:
         schedules: for some knobs, what the menu beside them offers; see :class:`KnobControl`.
         view: further widgets that change what is shown, not what is trained.
         steps: how far ``run.wait()`` waits, and how long a run without a front end is.
+        stop: pause by itself after every ``steps`` steps; without it, Start trains until somebody pauses.
         pace: the most steps a second while somebody watches, for what would be over too soon; None for no limit.
         name: of the files that Save writes.
     """
 
     def __init__(self, run: Run, rows: list[dict[str, Picture]], knobs: list[str], *, schedules: dict | None = None,
-                 view: list[widgets.Widget] = (), steps: int = 2000, pace: float | None = None, name: str = "run"):
+                 view: list[widgets.Widget] = (), steps: int = 2000, stop: bool = False, pace: float | None = None,
+                 name: str = "run"):
         check_number("The number of steps", steps, 1, whole=True)
         pause_all("a new panel was opened")
         self.run, self.name = run, name
         self.pictures = {key: picture for row in rows for key, picture in row.items()}
         self.rows, self.steps = rows, int(steps)
         run.live.goal = run.step + self.steps
+        run.live.stint = self.steps if stop else None
         self._due = dict.fromkeys(self.pictures, 0.0)
         self._next = self._frames = 0
         self._settling: dict[str, int] = {}         # pictures that still move by themselves: refreshes left
@@ -85,7 +88,8 @@ class Panel:
     def _build(self, knobs, schedules, view):
         run = self.run
         self.buttons = {
-            "start": _button("Start", "play", "Train until paused", self._start, "success"),
+            "start": _button("Start", "play", f"Train for {self.steps:,} steps, or until paused" if run.live.stint else
+                             "Train until paused", self._start, "success"),
             "pause": _button("Pause", "pause", "Stop after this step; nothing is lost", self._pause),
             "step": _button("Step", "step-forward", "Train for one step", self._step),
             "reset": _button("Reset", "undo", "Back to step 0, with the initial weights and knobs", self._reset),

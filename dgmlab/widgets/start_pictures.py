@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.lines import Line2D
+from matplotlib.patches import Polygon, Rectangle
+from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from ..data.milestones import Milestone
@@ -20,6 +22,7 @@ from ..plots import (
     LINES,
     SMALL,
     SOFT,
+    TITLE,
     as_images,
     enlarge,
     figure,
@@ -31,8 +34,50 @@ from ..plots import (
 
 DATA, MODEL = LINES[0], LINES[1]
 MARKS = {"autoregressive": ("o", LINES[0]), "VAE": ("s", LINES[1]), "GAN": ("^", LINES[2]), "reference": ("x", SOFT)}
+BELOW = {"LSTM-8192-1024 + CNN"}
 LEFT = {"GPT", "GPT-3", "PaLM", "BERT-large", "Optimus", "ProGAN", "DCGAN", "T-NLG"}    # where the name stands better
 HEAT = "YlGnBu"
+
+
+@torch.no_grad()
+def model_picture(run, most: int = 5) -> Figure:
+    """The VAE of section 1: what goes in, what comes out, and where a new image begins.
+
+    Args:
+        run: of :func:`dgmlab.experiments.memorising.make_run`; its first ``most`` training images go in, and what the
+            model makes of them at present comes out.
+    """
+    images = run.images[:most]
+    with run.lock:
+        answers = run.model.decode(run.model.encode(images)[0])
+    numbers, latent = images[0].numel(), run.model.latent
+    fig = figure(900, 250)
+    axes = fig.subplots()
+    axes.set(xlim=(0, 900), ylim=(-20, 230), aspect="equal")
+    axes.axis("off")
+
+    def block(left, right, high_left, high_right, text, colour):
+        corners = [(left, -high_left), (left, high_left), (right, high_right), (right, -high_right)]
+        axes.add_patch(Polygon(np.array(corners) + [0, 110], facecolor=colour, edgecolor=SOFT, alpha=0.25))
+        axes.text((left + right) / 2, 110, text, fontsize=TITLE, color=INK, ha="center", va="center")
+
+    for middle, of_it, name in ((60, images, "training images"), (840, answers, "answers")):
+        sheet = mosaic(enlarge(as_images(of_it), 32, 32), len(of_it), 1, gap=4)
+        high = len(of_it) * 18.0
+        axes.imshow(sheet, extent=(middle - 18, middle + 18, 110 - high, 110 + high), interpolation="nearest")
+        axes.text(middle, 110 + high + 8, f"{name}, {numbers} numbers", fontsize=LABEL, color=INK, ha="center")
+    axes.set(xlim=(0, 900), ylim=(-20, 230))
+    block(140, 280, 70, 26, "encoder", DATA)
+    block(325, 455, 36, 36, f"mean and spread\nof each code:\n{2 * latent} numbers", FAINT)
+    block(505, 585, 26, 26, f"code z\n{latent} numbers", "#947600")
+    block(630, 770, 26, 70, "decoder", MODEL)
+    for start, end in ((90, 136), (284, 321), (459, 501), (589, 626), (774, 812)):
+        axes.annotate("", (end, 110), (start, 110), arrowprops={"arrowstyle": "->", "color": INK, "linewidth": 1.2})
+    axes.annotate("", (545, 80), (545, 30), arrowprops={"arrowstyle": "->", "color": "#A02E45", "linewidth": 1.6})
+    axes.text(545, 14, f"a new image begins here: {latent} random numbers, and the decoder alone", fontsize=LABEL,
+              color="#A02E45", ha="center", va="center")
+    axes.text(480, 120, "draw", fontsize=LABEL, color=INK, ha="center")
+    return fig
 
 
 def densities_picture(densities: Mapping[str, object], points: Tensor, held_out: Tensor, extent: float = 2.2) -> Figure:
@@ -45,7 +90,7 @@ def densities_picture(densities: Mapping[str, object], points: Tensor, held_out:
     """
     axis = torch.linspace(-extent, extent, 121, dtype=torch.float64)
     plane = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)
-    fig = figure(250 * len(densities), 255)
+    fig = figure(250 * len(densities), 290)
     for k, (axes, (name, model)) in enumerate(zip(fig.subplots(1, len(densities), sharey=True), densities.items())):
         height = model.log_prob(plane).exp().reshape(121, 121).numpy()
         axes.contourf(axis, axis, height, levels=np.linspace(0, 1, 9)[1:] * min(height.max(), 1.2), cmap="Greens",
@@ -53,10 +98,12 @@ def densities_picture(densities: Mapping[str, object], points: Tensor, held_out:
         shown = points if k == 0 else model.sample(300)
         axes.scatter(*shown.T, s=6, color=DATA if k == 0 else MODEL, linewidths=0, alpha=0.8)
         score = model.log_prob(held_out).mean().item()
-        tidy(axes, name, "$x_1$", "$x_2$" if k == 0 else "")
-        axes.text(0.5, 0.98, f"{short(score)} nats on new points", fontsize=LABEL, color=INK, ha="center", va="top",
-                  transform=axes.transAxes)
+        tidy(axes, f"{name}\n{short(score)} nats on new points", "$x_1$", "$x_2$" if k == 0 else "")
+        axes.title.set_fontsize(LABEL)
         axes.set(xlim=(-extent, extent), ylim=(-1.5, 1.5), aspect="equal", xticks=[-2, 0, 2], yticks=[-1, 0, 1])
+    marks = [Line2D([], [], color=colour, marker="o", markersize=5, linestyle="") for colour in (DATA, MODEL)]
+    fig.legend(marks, ["training points", "samples of the model"], loc="outside lower center", ncols=2, frameon=False,
+               fontsize=LABEL, labelcolor=INK)
     return fig
 
 
@@ -95,8 +142,10 @@ def siblings_picture(points: Tensor, labels: Tensor, strange: tuple[float, float
     log_p = np.logaddexp(*(model.score_samples(at)[0] for model in looks)) - np.log(2)
     usual = np.median(np.logaddexp(*(model.score_samples(x) for model in looks)) - np.log(2))
     note = {"fontsize": LABEL, "color": "#A02E45", "ha": "right", "textcoords": "offset points",
-            "bbox": {"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 2}}
+            "bbox": {"facecolor": "white", "linewidth": 0, "pad": 2}, "zorder": 5}
     left.annotate(f"★ is class {'○×'[sure.argmax()]}: {sure.max():.1%} sure", strange, (-14, 8), **note)
+    right.plot([], [], color=INK, linewidth=1, label="both classes equally dense")
+    right.legend(fontsize=LABEL, frameon=False, loc="lower right", labelcolor=INK)
     right.annotate(f"★ is like nothing seen: log p(x) = {log_p:,.0f} nats\n(half of the data lie above "
                    f"{usual:.1f} nats)".replace("-", "−"), strange, (-14, -6), **note)
     tidy(left, "Discriminative, p(class | x): where is the border?", "$x_1$", "$x_2$")
@@ -155,7 +204,7 @@ def stages_picture(images: Tensor, stages: Sequence[int]) -> Figure:
 
 def rows_picture(rows: Mapping[str, Tensor], title: str, columns: int = 10) -> Figure:
     """Rows of images (n, 1, H, W), each below its name."""
-    fig = figure(620, 40 + 72 * len(rows))
+    fig = figure(900, 40 + 104 * len(rows))
     for axes, (name, images) in zip(np.atleast_1d(fig.subplots(len(rows), 1)), rows.items(), strict=True):
         pictures = enlarge(as_images(images.reshape(-1, *images.shape[-2:])[:columns]), 32, 32)
         axes.imshow(mosaic(pictures, 1, columns, gap=4), interpolation="nearest")
@@ -195,5 +244,7 @@ def growth_picture(found: Sequence[Milestone], lines: Mapping[str, Growth]) -> F
 def _names(axes, found):
     for m in found:
         side = -1 if m.name in LEFT else 1
-        axes.annotate(m.name, (m.year, m.parameters), (8 * side, 0), fontsize=SMALL, textcoords="offset points",
-                      ha="left" if side == 1 else "right", va="center", color=MARKS[m.family][1])
+        place = (-6, -14) if m.name in BELOW else (8 * side, 0)
+        axes.annotate(m.name, (m.year, m.parameters), place, fontsize=SMALL, textcoords="offset points",
+                      ha="left" if side == 1 else "right", va="center", color=MARKS[m.family][1],
+                      path_effects=[withStroke(linewidth=3, foreground="white")])

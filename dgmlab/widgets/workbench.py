@@ -2,7 +2,7 @@
 
 A knob changes a run while it trains; how many images there are, or how wide a network is, cannot be changed in a run
 that exists. Changing such a choice makes a new run, in the same place on the page, and lets it train if the one before
-was training.
+was training, or had paused by itself.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Workbench:
 
     def _chosen(self, change):
         with self._lock:
-            training = self.run.live.training
+            training = self.run.live.training or self.run.live.rests
             pause_all("another choice was made")
             self.panel = self.build(**{name: choice.value for name, choice in self.choices.items()})
             self.line.value = self.about(self.panel)
