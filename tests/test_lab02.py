@@ -162,13 +162,24 @@ def test_the_panel_collects_what_its_pictures_draw():
         assert picture.render(data) and len(picture.alt(data)) > 20
 
 
+def test_zooming_shows_the_middle_on_map_and_plane():
+    run = ae.make_run(watched=True)
+    panel = autoencoder_panel(run, steps=5)
+    whole = {name: panel.pictures[name].collect(run) for name in ("map", "plane")}
+    panel.zoom.value = True
+    middle = {name: panel.pictures[name].collect(run) for name in ("map", "plane")}
+    assert 0 < len(middle["map"]["codes"]) == len(middle["map"]["labels"]) < len(whole["map"]["codes"])
+    assert middle["plane"]["title"] != whole["plane"]["title"]
+
+
 def test_dragging_moves_both_codes():
-    run, pca, x = ae.curve_run(steps=30)
+    run, pca, x = ae.curve_run(steps=300)
     picture = drag_code(run.model, pca, x).picture
     picture.update(10)
     first = [part[3].get_xydata().copy() for part in picture.parts]
     picture.update(90)
     assert all((part[3].get_xydata() != before).all() for part, before in zip(picture.parts, first, strict=True))
+    assert all(part[3].get_xydata()[0, 0] > before[0, 0] for part, before in zip(picture.parts, first, strict=True))
 
 
 # -- exercises -------------------------------------------------------------------------------------------------------
@@ -211,6 +222,7 @@ def test_size_of_pca(model):
         right("02.2", answer, **context)
     wrong("02.2", size - 1, says="still above", **context)
     wrong("02.2", size + 9, says="smallest size", **context)
+    assert f"{size + 8}" not in judge("02.2", size + 9, **context).says
     wrong("02.2", 0, says="whole, from 1 to 64", **context)
     wrong("02.2", 6.5, says="whole, from 1 to 64", **context)
     seen = next(k for k in range(1, 65) if ae.squared_error(PCA(k).fit(TRAIN), TRAIN) <= ae.squared_error(model, TRAIN))
@@ -252,7 +264,10 @@ def test_compression_wrong(model):
         "rounds down": lambda z, n, a, b: a + (b - a) / (n - 1) * ((z.clamp(a, b) - a) / (b - a) * (n - 1)).floor(),
         "steps between them": lambda z, n, a, b: a + (b - a) / n * ((z.clamp(a, b) - a) / (b - a) * n).round(),
         "shape": lambda z, n, a, b: z[0], "returns nothing": lambda z, n, a, b: None}
-    for says, function in functions.items():
+    def too_many(z, n, a, b):
+        return a + (b - a) / n * ((z - a) / (b - a) * n).round().clamp(0, n - 1)
+
+    for says, function in [*functions.items(), ("steps between them", too_many)]:
         wrong("02.3", function, 4 * bits, says=says, **context)
     wrong("02.3", quantise, bits, says="price of one number", **context)
     wrong("02.3", quantise, 4 * 2**bits, says="log2", **context)
@@ -299,7 +314,8 @@ def test_noise_left(model, denoising):
     wrong("02.5", float((model.reconstruct(noisy) - X).square().mean()), clean, says="squared error itself", **context)
     wrong("02.5", plain, 1 - clean, says="has gone", **context)
     to_noisy = float((model.reconstruct(noisy) - noisy).square().mean() / (noisy - X).square().mean())
-    wrong("02.5", to_noisy, clean, says="clean ones x", **context)
+    for compared_with_noisy in (to_noisy, ae.squared_error(model, noisy), ae.lost(model, noisy, TRAIN.mean(0))):
+        wrong("02.5", compared_with_noisy, clean, says="clean ones x", **context)
 
 
 @pytest.mark.parametrize(("number", "answers", "context"), [

@@ -76,8 +76,9 @@ def size_of_pca(pca_size, *, model, train_x, x) -> str:
         if not enough:
             raise NotYet(f"With {found} numbers PCA's squared error on x is {error(found, x):.5f}, still above the "
                          f"network's {goal:.5f}.")
-        raise NotYet(f"{found} numbers are enough, but so are {found - 1}: the smallest size is asked for, on the "
-                     "unseen images x.")
+        raise NotYet(f"{found} numbers are enough: PCA's squared error on x is {error(found, x):.5f}, the network's "
+                     f"{goal:.5f}. But fewer do, and the smallest size is asked for. Let a loop try the sizes "
+                     "from 1 on.")
     return (f"PCA needs {found} numbers for what the network does with {model.latent}: "
             f"{found / model.latent:.1f} times as many.")
 
@@ -99,15 +100,18 @@ def compression(quantise, bits_per_image, *, model, x) -> str:
             continue
         step, narrow = (high - low) / (levels - 1), (high - low) / levels
         inside = z.clamp(low, high)
+        places = ((inside - low) / narrow, (z - low) / narrow)
+        too_many = [low + narrow * of for place in places
+                    for of in (place.round(), place.round().clamp(0, levels - 1), place.floor(),
+                               place.floor().clamp(0, levels - 1), place.floor().clamp(0, levels - 1) + 0.5)]
         guesses = {
             "it returns the numbers of the levels (0, 1, 2, ...). The decoder needs the values at these levels":
-                (inside - low) / step,
-            "codes beyond low and high have to become low and high": low + step * ((z - low) / step).round(),
-            "it rounds down. The nearest level is asked for": low + step * ((inside - low) / step).floor(),
-            f"{levels} levels that include both ends have {levels - 1} steps between them, not {levels}":
-                low + narrow * ((inside - low) / narrow).round()}
-        guesses = {why: value.round() if "0, 1, 2" in why else value for why, value in guesses.items()}
-        why = next((f": {why}" for why, value in guesses.items() if np.allclose(found, value, atol=1e-5)), "")
+                [((inside - low) / step).round()],
+            "codes beyond low and high have to become low and high": [low + step * ((z - low) / step).round()],
+            "it rounds down. The nearest level is asked for": [low + step * ((inside - low) / step).floor()],
+            f"{levels} levels that include both ends have {levels - 1} steps between them, not {levels}": too_many}
+        why = next((f": {why}" for why, values in guesses.items()
+                    if any(np.allclose(found, value, atol=1e-5) for value in values)), "")
         k = int(np.abs(found - truth.numpy()).argmax())
         raise NotYet(f"With {levels} levels from {low:g} to {high:g}, {z.flatten()[k]:.2f} becomes "
                      f"{truth.flatten()[k]:.2f}, but quantise makes it {found.flatten()[k]:.2f}{why}.")
@@ -197,12 +201,18 @@ def noise_left(left_plain, left_denoising, *, models, noisy, x) -> str:
     for k, (share, truth) in enumerate(zip(shares, truths, strict=True)):
         if close(share, truth, rel=0.02, abs=1e-4):
             continue
+        from_noisy = to_noisy[k] * noise
+        as_lost = from_noisy / float((noisy - x.mean(0)).square().mean())
         guesses = {truth * noise: "that is the squared error itself; divide it by that of the noisy images",
                    to_noisy[k]: "that is the distance to the noisy images; the clean ones x are the goal",
+                   from_noisy: "that compares with the noisy images: ae.squared_error and ae.lost compare with what "
+                               "they give the model. The clean ones x are the goal",
                    of_clean[k]: "that is what becomes of clean images; give the model the noisy ones",
                    truth**0.5: "that is the square root of it", 1 - truth: "that is the share that has gone; the share "
                    "that is left is asked for", truths[1 - k]: "that is the share of the other model"}
         why = next((f": {why}" for value, why in guesses.items() if close(share, value, rel=0.01)), "")
+        if not why and close(share, as_lost, rel=0.05):
+            why = f": {guesses[from_noisy]}"
         raise NotYet(f"{names[k]} is {share:.3f}, and that is not the share of the squared error that is left{why}.")
     if truths[0] < truths[1]:
         return f"Here the plain one leaves less ({truths[0]:.0%}) than the denoising one ({truths[1]:.0%})."

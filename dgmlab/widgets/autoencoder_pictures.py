@@ -61,7 +61,8 @@ def bottleneck_picture(numbers: int, latent: int) -> Figure:
 
 
 def sizes_picture(table: Mapping[str, Mapping[int, float]], numbers: int) -> Figure:
-    """The share of the data that is lost (0 to 1), by model and size of the code, of ``numbers``."""
+    """The share of the data that is lost (0 to 1), by model (the one in question first) and size of the code,
+    of ``numbers``."""
     fig = figure(760, 330)
     axes = fig.subplots()
     sizes = sorted(next(iter(table.values())))
@@ -73,7 +74,9 @@ def sizes_picture(table: Mapping[str, Mapping[int, float]], numbers: int) -> Fig
     ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low / 1.5 < tick < 1.5 * high]
     axes.set_yticks(ticks, [f"{tick:g}%" for tick in ticks])
     labelled_lines(axes, sizes, lines, marker="o")
-    tidy(axes, "What is lost on unseen images: less with a deep network, at every size",
+    names = list(table)
+    less = all(table[names[0]][size] < table[name][size] for name in names[1:] for size in sizes)
+    tidy(axes, "What is lost on unseen images" + (f": less by the {names[0]} model, at every size" if less else ""),
          f"numbers in the code, of {numbers} (log scale)", "lost, of the variance (log scale)")
     return fig
 
@@ -89,9 +92,9 @@ def planes_picture(codes: Mapping[str, Tensor], labels: Tensor, classes: Sequenc
         axes.set_aspect("auto")
         axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), box_aspect=0.75)
         outside = int(((places < low) | (places > high)).any(1).sum())
-        axes.text(1, 1.01, f"{outside} lie outside the picture" if outside else "", transform=axes.transAxes,
+        axes.text(1, 1.01, f"not shown: {outside} farther out" if outside else "", transform=axes.transAxes,
                   fontsize=SMALL, color=SOFT, ha="right", va="bottom")
-        tidy(axes, name, "code, number 1", "code, number 2" if axes.get_subplotspec().is_first_col() else "")
+        tidy(axes, name, "code 1", "code 2" if axes.get_subplotspec().is_first_col() else "")
     return fig
 
 
@@ -119,44 +122,52 @@ def grids_picture(models: Mapping[str, object], x: Tensor, side: int = 15) -> Fi
         (left, top), (right, bottom) = grid[0].tolist(), grid[-1].tolist()
         axes.imshow(mosaic(images, side, side, gap=1), interpolation="nearest", aspect="auto",
                     extent=(left, right, bottom, top))
-        tidy(axes, name, "code, number 1", "code, number 2" if axes.get_subplotspec().is_first_col() else "")
+        tidy(axes, name, "code 1", "code 2" if axes.get_subplotspec().is_first_col() else "")
         axes.set_box_aspect(1)
     return fig
 
 
 @torch.no_grad()
 def holes_picture(decoders: Mapping[str, tuple[object, Tensor]], train_x: Tensor, real: float, rng: Rng,
-                  side: int = 60) -> Figure:
+                  side: int = 50, far: float = 1.5) -> Figure:
     """Over the plane of codes: how far the decoded image lies from the nearest training image; with the codes of
-    images as dots, and draws from N(0, I).
+    images as dots, and draws from N(0, I). Left the first model with all of its codes, then each around 0.
 
     Args:
         decoders: name -> (a model with ``decode``, the codes (n, 2) of images).
         train_x: (N, C, H, W).
         real: the same distance for held-out images, on average.
         side: places along each side where the decoder is tried.
+        far: draws whose images are farther than this, in units of ``real``, are counted in the titles.
     """
-    fig = figure(500 * len(decoders) + 80, 430)
-    places = np.atleast_1d(fig.subplots(1, len(decoders)))
     draws = rng.normal((100, 2)).cpu()
-    maps = []
-    for name, (model, codes) in decoders.items():
-        codes = codes.cpu()
-        low, high = (torch.stack([of, at]).aminmax(dim=0)[k] for k, (of, at) in enumerate((
-            (codes.min(0).values, torch.full((2,), -3.0)), (codes.max(0).values, torch.full((2,), 3.0)))))
-        middle, half = (low + high) / 2, 0.53 * float((high - low).max())
-        box = torch.stack([middle - half, middle + half])                                       # (2 corners, 2)
-        grid = code_grid(box, side, room=0.0)
-        distance = nearest(model.decode(grid.to(train_x.device)), train_x)[0].cpu().reshape(side, side) / real
-        maps.append((name, box, codes, distance))
-    for axes, (name, box, codes, distance) in zip(places, maps, strict=True):
+    near = torch.tensor([[-4.0, -4.0], [4.0, 4.0]])                                             # (2 corners, 2)
+    whole, (_, first) = next(iter(decoders.items()))
+    low, high = torch.cat([first.cpu(), near]).aminmax(dim=0)
+    middle, half = (low + high) / 2, 0.53 * float((high - low).max())
+    parts = [(whole, torch.stack([middle - half, middle + half])), *((name, near) for name in decoders)]
+
+    def distance(model, z):
+        return nearest(model.decode(z.to(train_x.device)), train_x)[0].cpu() / real
+
+    fig = figure(370 * len(parts) + 100, 420)
+    places = fig.subplots(1, len(parts))
+    for k, (axes, (name, box)) in enumerate(zip(places, parts, strict=True)):
+        model, codes = decoders[name]
         (left, bottom), (right, upper) = box.tolist()
-        shown = axes.imshow(distance, extent=(left, right, bottom, upper), cmap="cividis", vmin=0.5, vmax=3)
+        shown = axes.imshow(distance(model, code_grid(box, side, room=0.0)).reshape(side, side), vmin=0.5, vmax=3,
+                            extent=(left, right, bottom, upper), cmap="cividis")
         axes.set(xlim=(left, right), ylim=(bottom, upper))
-        axes.scatter(*codes.T, s=4, color="white", linewidths=0)
-        axes.scatter(*draws.T, s=26, marker="x", color="#FF7A93", linewidths=1.3)
-        axes.add_patch(Circle((0, 0), 2, fill=False, color="#FF7A93", linewidth=1.2, linestyle=(0, (4, 3))))
-        tidy(axes, name, "code, number 1", "code, number 2" if axes is places[0] else "")
+        dots = axes.scatter(*codes.cpu().T, s=5, color="white", linewidths=0)
+        crosses = axes.scatter(*draws.T, s=26 if k else 12, marker="x", color="#FF7A93", linewidths=1.3 if k else 0.8)
+        circle = axes.add_patch(Circle((0, 0), 2, fill=False, color="#FF7A93", linewidth=1.4, linestyle=(0, (4, 3))))
+        beyond = int((distance(model, draws) > far).sum())
+        tidy(axes, f"{name}, around 0: {beyond} of 100 × beyond {far:g}" if k else f"{name}, all its codes", "code 1",
+             "" if k else "code 2")
+    fig.legend([dots, crosses, circle], ["codes of unseen images", "draws from N(0, I)",
+                                         "86% of N(0, I) lies inside"],
+               loc="outside lower center", ncols=3, fontsize=LABEL, facecolor="#5A6378", labelcolor="white",
+               edgecolor="none", framealpha=1)
     bar = fig.colorbar(shown, ax=places, fraction=0.05, pad=0.02, extend="max")
     bar.set_label("decoded image to nearest training image\n(1: as far as a held-out image)", fontsize=LABEL, color=INK)
     bar.ax.tick_params(labelsize=SMALL)
@@ -197,6 +208,8 @@ class CurvePicture:
         for axes, title, way, colour in zip(self.fig.subplots(1, 2), titles, (pca, model), (LINEAR, DEEP), strict=True):
             with torch.no_grad():
                 codes = way.encode(x)[:, 0].cpu()
+                # a code's sign is arbitrary: with this one, both go from left to right
+                turn = 1 if (codes - codes.mean()) @ (self.x[:, 0] - self.x[:, 0].mean()) >= 0 else -1
                 line = torch.linspace(float(codes.min()), float(codes.max()), 400)
                 image = way.decode(line[:, None].to(x)).cpu()
                 error = float((way.reconstruct(x) - x).square().sum(1).mean())
@@ -209,16 +222,16 @@ class CurvePicture:
                       color=colour, ha="right")
             axes.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), box_aspect=0.85)
             tidy(axes, title, "$x_1$", "$x_2$" if axes.get_subplotspec().is_first_col() else "")
-            self.parts.append((way, codes, near, mark, note))
+            self.parts.append((way, codes, near, mark, note, turn))
         self.update(30)
         self.fig.draw_without_rendering()
         self.fig.set_layout_engine("none")           # the places are settled; solving for them takes most of a draw
 
     def update(self, place: float) -> None:
-        """Show the code below which ``place`` percent of the codes of the data lie, and the points of the tenth of the
-        data whose codes are nearest to it."""
-        for way, codes, near, mark, note in self.parts:
-            z = torch.quantile(codes, place / 100)
+        """Show the code on whose left ``place`` percent of the codes lie, and the points of the tenth of the data whose
+        codes are nearest to it."""
+        for way, codes, near, mark, note, turn in self.parts:
+            z = turn * torch.quantile(turn * codes, place / 100)
             close = (codes - z).abs().argsort()[:len(codes) // 10]
             with torch.no_grad():
                 decoded = way.decode(z.reshape(1, 1).to(self.x))[0]

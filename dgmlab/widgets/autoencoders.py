@@ -20,7 +20,8 @@ from .pictures import Curves, ImageRows, LatentMap
 POINTS = 1000           # images on the latent map
 SHOWN = 10              # images in a row
 GRID = 11               # decoded codes along a side
-REACH = 10.0            # how far from 0 a code can be picked
+REACH = 25.0            # how far from 0 a code can be picked
+MIDDLE = (0.2, 0.8)     # of the codes along either axis, what the zoom keeps
 
 
 def autoencoder_panel(run: Run, *, steps: int = 2000, pace: float | None = None,
@@ -29,7 +30,7 @@ def autoencoder_panel(run: Run, *, steps: int = 2000, pace: float | None = None,
 
     Args:
         run: from :func:`dgmlab.experiments.autoencoders.make_run` with ``latent=2`` and ``watched=True``.
-        steps: how far ``run.wait()`` waits; without a front end, how long the run is.
+        steps: where Start pauses by itself; without a front end, how long the run is.
         pace: the most steps a second while somebody watches; None for no limit.
         name: of the files that Save writes.
     """
@@ -45,10 +46,13 @@ def autoencoder_panel(run: Run, *, steps: int = 2000, pace: float | None = None,
     one_each = torch.stack([x[y == k][0] for k in y.unique()[:SHOWN]])
     pca = PCA(2).fit(data.train.x)
     pca_error = float((pca.reconstruct(data.valid.x) - data.valid.x).square().mean())
-    picked = [widgets.FloatSlider(value, min=-REACH, max=REACH, step=0.1, description=f"code, number {k}",
+    picked = [widgets.FloatSlider(value, min=-REACH, max=REACH, step=0.1, description=f"code {k}",
                                   tooltip="A code of your own: the cross on the map, decoded below",
                                   style={"description_width": "150px"}, layout={"width": "460px"})
-              for k, value in ((1, 2.0), (2, 0.0))]
+              for k, value in ((1, 5.0), (2, 0.0))]
+    thumbnails = widgets.Checkbox(value=False, description="show the images", indent=False, layout={"width": "150px"})
+    zoom = widgets.Checkbox(value=False, description="zoom into the middle", indent=False, layout={"width": "180px"},
+                            tooltip="Map and decoded plane show the codes in the middle only")
 
     def curves(run):
         n = run.step
@@ -61,12 +65,25 @@ def autoencoder_panel(run: Run, *, steps: int = 2000, pace: float | None = None,
         return torch.tensor([[slider.value for slider in picked]], device=run.device)           # (1, 2)
 
     @torch.no_grad()
+    def shown():
+        """The codes (n, 2) that map and plane show, and which of the images (n,) they belong to."""
+        z = model.encode(x)
+        if not zoom.value:
+            return z, slice(None)
+        low, high = (torch.quantile(z, q, dim=0) for q in MIDDLE)
+        inside = ((z >= low) & (z <= high)).all(1)
+        return (z[inside], inside.cpu()) if inside.any() else (z, slice(None))
+
     def codes(run):
-        return {"codes": model.encode(x), "labels": y, "images": x, "mark": code()[0]}
+        z, which = shown()
+        return {"codes": z, "labels": y[which], "images": x[which], "mark": code()[0]}
 
     @torch.no_grad()
     def plane(run):
-        return {"rows": [("", model.decode(code_grid(model.encode(x), GRID)))]}
+        grid = code_grid(shown()[0], GRID, room=0.0 if zoom.value else 0.03)
+        (left, upper), (right, lower) = grid[0].tolist(), grid[-1].tolist()
+        title = f"Decoded: {left:.2g}…{right:.2g} across, {lower:.2g}…{upper:.2g} up"
+        return {"rows": [("", model.decode(grid))], "title": title.replace("-", "−")}
 
     @torch.no_grad()
     def rebuilt(run):
@@ -80,20 +97,21 @@ def autoencoder_panel(run: Run, *, steps: int = 2000, pace: float | None = None,
         return {"rows": [("", torch.cat([model.decode(z), x[near:near + 1]]))],
                 "title": f"Code ({at}) decoded, and the image with the nearest code"}
 
-    latent_map = LatentMap(codes, classes=data.classes, size=(440, 340), prior=False,
+    latent_map = LatentMap(codes, classes=data.classes, size=(430, 340), prior=False, axis="code",
                            title="Where the encoder puts {points} images")
     rows = [{"curves": Curves(curves, title="Squared error: below PCA's with as many numbers?", unit="per pixel",
-                              smooth=20, size=(400, 340), every=0.4),
+                              smooth=20, size=(380, 340), every=0.4),
              "map": latent_map,
-             "plane": ImageRows(plane, title="The same plane, decoded", size=(340, 340), columns=GRID, x="latent 1",
-                                y="latent 2", every=0.4)},
+             "plane": ImageRows(plane, size=(370, 340), columns=GRID, x="code 1", y="code 2", every=0.4)},
             {"rebuilt": ImageRows(rebuilt, title="64 numbers in, 2 numbers through, 64 numbers out"
                                   if data.shape == (1, 8, 8) else "Through two numbers, and back", size=(700, 170),
                                   every=0.4),
              "chosen": ImageRows(chosen, size=(480, 170), columns=2)}]
-    thumbnails = widgets.Checkbox(value=False, description="show the images", indent=False, layout={"width": "150px"})
     thumbnails.observe(lambda change: setattr(latent_map, "thumbnails", change["new"]), "value")
-    return Panel(run, rows, ["lr", "noise"], view=[*picked, thumbnails], steps=steps, pace=pace, name=name)
+    panel = Panel(run, rows, ["lr", "noise"], view=[*picked, zoom, thumbnails], steps=steps, stop=True, pace=pace,
+                  name=name)
+    panel.picked, panel.zoom = picked, zoom
+    return panel
 
 
 class CurveWidget:
@@ -109,10 +127,11 @@ class CurveWidget:
     def _build(self):
         self._lock = threading.Lock()           # a figure is drawn by one thread at a time
         self._asked = 0
-        self.place = widgets.FloatSlider(self._place, min=0, max=100, step=0.5, description="code: % of codes below",
+        self.place = widgets.FloatSlider(self._place, min=0, max=100, step=0.5,
+                                         description="from left (0) to right (100)",
                                          readout_format=".0f", style={"description_width": "190px"},
-                                         layout={"width": "620px"}, tooltip="From the lowest code of the data to the "
-                                         "highest, for both models")
+                                         layout={"width": "620px"}, tooltip="Through the codes of the data, from the "
+                                         "leftmost end to the rightmost, for both models")
         width, height = (round(inches * DPI) for inches in self.picture.fig.get_size_inches())
         self.image = widgets.Image(format="png", width=width, layout={"width": f"{width}px", "height": f"{height}px"})
         self.widget = widgets.VBox([self.place, self.image])
@@ -140,7 +159,8 @@ class CurveWidget:
         """What the still picture shows."""
         return (f"Points along a horseshoe, twice. Left, PCA with one number: decoded codes lie on a straight line. "
                 f"Right, a deep autoencoder with one number: they lie on a curve that follows the horseshoe. The code "
-                f"above {self._place:.0f}% of all codes is marked on both, with the points whose codes are near it.")
+                f"with {self._place:.0f}% of all codes on its left is marked on both, with the points whose codes are "
+                "near it.")
 
 
 def drag_code(model, pca: PCA, x: Tensor, place: float = 30.0) -> CurveWidget:
@@ -151,7 +171,7 @@ def drag_code(model, pca: PCA, x: Tensor, place: float = 30.0) -> CurveWidget:
     Args:
         model, pca: a deep autoencoder and PCA, both with a code of one number, for points of the plane.
         x: (N, 2) the points.
-        place: where the code begins, in percent of the codes of ``x`` that lie below it.
+        place: where the code begins, in percent of the codes of ``x`` that lie on its left.
     """
     if model.latent != 1 or pca.latent != 1 or x.ndim != 2 or x.shape[1] != 2:
         raise LabError("A code of one number for points of the plane is needed; take all three from curve_run().")

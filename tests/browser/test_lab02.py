@@ -39,7 +39,7 @@ def test_pick_codes_while_it_trains(open_notebook):
     images = page.locator("img.widget-image")
     time.sleep(1)
     before = images.nth(4).screenshot()
-    drag(page, page.locator(".widget-slider", has_text="code, number 1").locator(".noUi-handle"), -120)
+    drag(page, page.locator(".widget-slider", has_text="code 1").locator(".noUi-handle"), -120)
     until(lambda: notebook.ask("panel._frames") > frames, "the screen is updated")
     until(lambda: images.nth(4).screenshot() != before, "another code, another image", 5)
     errors = notebook.ask("[run.history.column(name)[-1].item() for name in ('loss', 'held_out')]")

@@ -42,17 +42,19 @@ class LatentMap(Picture):
         thumbnails: draw some of the images themselves instead of characters. May be set at any time.
         points: how many points are shown at most.
         prior: in "plane" mode, a circle where a standard normal prior has 86 % of its mass (two standard deviations).
+        axis: what the axes of the plane are called, before their number.
     """
 
     needs = ("codes", "labels")
 
     def __init__(self, source=None, *, classes: Sequence[str] = (), title=MAP_TITLE,
                  size=(400, 300), mode: str = "plane", thumbnails: bool = False, points: int = 1000,
-                 prior: bool = True, **options):
+                 prior: bool = True, axis: str = "latent", **options):
         super().__init__(source, title=title, size=size, **options)
         check_choice("The latent map's mode", mode, MAPS)
         self.classes = [str(name) for name in classes]
         self.mode, self.thumbnails, self.points, self.prior, self.refits = mode, thumbnails, points, prior, 0
+        self.axis = axis
 
     # -- in the kernel -------------------------------------------------------------------------------------------------
 
@@ -105,6 +107,9 @@ class LatentMap(Picture):
         mode, dims = data.get("mode", self.mode), np.asarray(data["codes"]).shape[1]
         if mode == "plane":
             return "the latent plane" if dims == 2 else f"first 2 of {dims} latents" if dims > 2 else "its only latent"
+        tsne = getattr(self.stage, "tsne", None)
+        if mode == "t-SNE" and tsne is not None and not tsne.settled:
+            return "t-SNE, still settling"
         return f"{mode} of {dims} latents"
 
     def headline(self, data):
@@ -127,8 +132,8 @@ class LatentMap(Picture):
             stage.areas.append(area)
             stage.marks.append(self.moves(stage.axes.scatter([], [], s=area, marker=path, color=class_colour(k),
                                                              linewidths=0), on_axes=False))
-        stage.cross = self.moves(Line2D([], [], marker="P", markersize=13, color=INK, markeredgecolor="white",
-                                        linestyle="", clip_on=False))
+        stage.cross = self.moves(Line2D([], [], marker="P", markersize=16, color=INK, markeredgecolor="white",
+                                        markeredgewidth=2, linestyle="", clip_on=False))
         stage.note = self.moves(stage.figure.text(0, 0, "", transform=None, fontsize=SMALL, color=SOFT, va="top"),
                                 on_axes=False)
 
@@ -187,7 +192,7 @@ class LatentMap(Picture):
         stage.mode, stage.prior, stage.view, stage.limits, stage.scores = mode, None, None, None, None
         stage.axes.spines[["left", "bottom"]].set_visible(with_axes)
         stage.axes.tick_params(left=with_axes, bottom=with_axes, labelleft=with_axes, labelbottom=with_axes)
-        stage.axes.set(xlabel="latent 1" if with_axes else "", ylabel="latent 2" if with_axes else "")
+        stage.axes.set(xlabel=f"{self.axis} 1" if with_axes else "", ylabel=f"{self.axis} 2" if with_axes else "")
         left, bottom = (44, 40) if with_axes else (8, 8)
         self.frame(left, bottom + stage.key_height, 8)
         if with_axes and self.prior:
@@ -231,6 +236,7 @@ class LatentMap(Picture):
             stage.tsne.refit()
         positions = stage.tsne.settle(codes) if data.get("settle") else stage.tsne.update(codes)
         self._follow(positions[finite])
+        self._write_title(self.headline(data))                  # says whether a fit is going on
         return positions, "distances between clusters mean little" if stage.tsne.settled else "t-SNE is fitting ..."
 
     def _follow(self, points):
