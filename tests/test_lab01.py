@@ -27,7 +27,7 @@ from dgmlab.experiments.generators import (
     total_variation,
     turning_points,
 )
-from dgmlab.models.generator import Generator
+from dgmlab.models.generator import Generator, density, preimages
 from dgmlab.models.sample_matching import SampleMatching, TanhUnits, discrepancy
 from dgmlab.rng import Rng
 from dgmlab.widgets import generator_pictures as pictures
@@ -67,6 +67,15 @@ def test_total_variation_is_that_of_two_gaussians():
     target = named("mixture", means=(1.0,), sds=(1.0,), weights=(1.0,))
     assert total_variation(TanhUnits(), target, bins=2000) == pytest.approx(2 * stats.norm.cdf(0.5) - 1, abs=2e-3)
     assert total_variation(TanhUnits(offset=40.0), target) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_density_is_asked_at_points_or_at_one_number():
+    fold = lambda z: z**3 - 3 * z                                                                         # noqa: E731
+    assert density(fold, 1.0).tolist() == density(fold, [1]).tolist() == pytest.approx([0.181873], abs=1e-6)
+    assert density(fold, torch.tensor(1)).shape == (1,) and len(preimages(fold, np.float64(1))[1]) == 3
+    for wrong in ("one", [[1.0]], float("nan"), None):
+        with pytest.raises(LabError, match="row of finite numbers"):
+            density(fold, wrong)
 
 
 def test_turning_points():
@@ -243,12 +252,12 @@ def curve(z):
     return torch.stack([torch.cos(s), torch.sin(s)], 1)
 
 
-def energy(x, y, *, diagonal=False, between=2.0):
+def energy(x, y, *, diagonal=False, between=2.0, within=1.0, far=torch.abs, paired=False):
     x, y = torch.as_tensor(x), torch.as_tensor(y)
     n, m = len(x), len(y)
-    xx, yy = (x[:, None] - x).abs().sum(), (y[:, None] - y).abs().sum()
+    xx, yy = far(x[:, None] - x).sum(), far(y[:, None] - y).sum()
     own = (xx / n**2 + yy / m**2) if diagonal else xx / (n * (n - 1)) + yy / (m * (m - 1))
-    return between * (x[:, None] - y).abs().mean() - own
+    return between * far(x - y if paired else x[:, None] - y).mean() - within * own
 
 
 RIGHT = [
@@ -276,6 +285,7 @@ WRONG = [
     ("01.1", (lambda z: torch.rand(len(z)), lambda z: z), "draws nothing"),
     ("01.1", (lambda z: z, lambda z: z), "squeezes"),
     ("01.1", (PHI, lambda z: np.asarray(z)), "never negative"),
+    ("01.1", (PHI, lambda z: np.log(1 - PHI(z))), "Turn the sign"),
     ("01.1", (lambda z: nowhere(z), PHI), "NameError"),                                                   # noqa: F821
     ("01.2", (0.5672,), "without the slopes"),
     ("01.2", (-0.1029,), "signed"),
@@ -284,7 +294,7 @@ WRONG = [
     ("01.2", (1.4,), "add up"),
     ("01.2", ("many",), "made of numbers|number"),
     ("01.3", (SHAPES["step"],), "gap should hold"),
-    ("01.3", (GOOD | {"place": [0.0, 0.0]},), "move its place"),
+    ("01.3", (GOOD | {"place": [0.0, 0.0]},), "move the place"),
     ("01.3", (GOOD | {"place": [0.52, 0.0]},), "wrong sides"),
     ("01.3", (GOOD | {"height": [1.0]},), "one number a unit"),
     ("01.3", ([1, 2, 3],), "dictionary"),
@@ -300,6 +310,11 @@ WRONG = [
     ("01.5", (lambda x, y: abs(energy(x, y)) ** 0.5,), "square root"),
     ("01.5", (lambda x, y: energy(x, y) / 2,), "twice that"),
     ("01.5", (lambda x, y: (torch.as_tensor(x)[:, None] - torch.as_tensor(y)).abs().mean() * 2,), "one point"),
+    ("01.5", (lambda x, y: energy(x, y, far=lambda d: d),), "opposite sign cancel"),
+    ("01.5", (lambda x, y: energy(x, y, far=torch.square),), "squared differences"),
+    ("01.5", (lambda x, y: energy(x, y, paired=True),), "alone"),
+    ("01.5", (lambda x, y: energy(x, y, within=2.0),), "twice too much"),
+    ("01.5", (lambda x, y: energy(x, y, within=0.5),), "half of what"),
     ("01.5", (lambda x, y: 0.3,), "estimate is"),
 ]
 

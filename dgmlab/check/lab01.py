@@ -68,6 +68,8 @@ def _distribution_hint(name: str, x: np.ndarray, z: np.ndarray, off: float) -> s
             return "The logistic sigmoid resembles Φ, but it is not the distribution function of N(0, 1)."
         return "Which function of z says what share of all codes lies below z?"
     if x.min() < -1e-6:
+        if np.abs(stats.expon.cdf(np.sort(-x)) - (np.arange(len(x)) + 0.5) / len(x)).max() < 5e-3:
+            return "All that is wrong is the sign: it is minus an exponential. Turn the sign."
         return f"It reaches down to {x.min():.2f}, but an exponential is never negative."
     if np.allclose(x, np.exp(z), rtol=1e-3):
         return "exp(z) is log-normal. Begin with the uniform and ask which x has that level: 1 − exp(−x) = u."
@@ -139,8 +141,8 @@ def two_masses(weights) -> str:
     if abs(below - BELOW) > 0.03:
         if abs(above - BELOW) <= 0.03:
             raise NotYet(f"{says}: the right masses, on the wrong sides. Turn the step over, or move its place.")
-        raise NotYet(f"{says}. The step passes 0 at the code below which that mass of the *prior* lies; it should be "
-                     f"{BELOW:g}: move its place (a mass of 0.16 lies below z = −1, a mass of 0.5 below z = 0).")
+        raise NotYet(f"{says}. What lies below the gap are the codes below the step's place. A share of 0.16 of all "
+                     f"codes lies below z = −1 and 0.5 below z = 0; move the place to where it is {BELOW:g}.")
     return (f"{says}. The height of a step says where the peaks are, its place what mass each gets: Φ(−0.52) = 0.3. No "
             "steepness empties the gap: a continuous G passes through it.")
 
@@ -221,7 +223,20 @@ def own_energy_distance(energy) -> str:
                  "only the pairs between the two samples are counted. Those within each sample must be taken off, or "
                  "all samples would do best on one point": 2 * between,
                  "only the pairs between the two samples are counted, and once; those within each sample must be taken "
-                 "off": between}
+                 "off": between,
+                 "differences of opposite sign cancel. Take their absolute values before the mean":
+                     2 * (x.mean() - y.mean()).item(),
+                 "that is what squared differences give, and it sees the two means alone. Take absolute values":
+                     (2 * d(x, y).square().mean() - wx.square().sum() / n / (n - 1)
+                      - wy.square().sum() / m / (m - 1)).item(),
+                 "what is taken off for the pairs within a sample is twice too much. x_i with x_j and x_j with x_i are "
+                 "both in the sum over all pairs, so divide it by n(n − 1), not by half of that":
+                     2 * between - 2 * (ux + uy),
+                 "what is taken off for the pairs within a sample is half of what it should be. If each pair is summed "
+                 "once, there are n(n − 1)/2 of them": 2 * between - 0.5 * (ux + uy)}
+        if n == m:
+            wrong["x_i is compared with y_i alone; compare each x_i with every y_j, by x[:, None] - y"] = \
+                2 * (x - y).abs().double().mean().item() - ux - uy
         for hint, value in wrong.items():
             if close(found, value, rel=1e-3, abs=1e-5):
                 raise NotYet(f"{says}: {hint}.")

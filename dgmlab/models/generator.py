@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -56,7 +57,7 @@ class Generator(nn.Module):
         check_number("The number of samples", n, 1, whole=True)
         return self(rng.normal((n, self.latent)))
 
-    def density(self, x: Tensor) -> Tensor:
+    def density(self, x: Tensor | float) -> Tensor:
         """p(x) of the generator's output at points (M,), exactly; for one number in, one number out."""
         if self.latent != 1 or self.shape != (1,):
             raise LabError(f"This generator makes examples of shape {self.shape} from {self.latent} latent dimensions, "
@@ -65,16 +66,16 @@ class Generator(nn.Module):
         return density(lambda z: self(z[:, None].to(dtype))[:, 0], x)
 
 
-def preimages(function: Callable[[Tensor], Tensor], x: Tensor, limit: float = LIMIT,
+def preimages(function: Callable[[Tensor], Tensor], x: Tensor | float, limit: float = LIMIT,
               nodes: int = NODES) -> tuple[Tensor, Tensor]:
-    """All z in [-limit, limit] with function(z) = x, for each of the points ``x`` (M,).
+    """All z in [-limit, limit] with function(z) = x, for each of the points ``x`` (M,); a number is one point.
 
     Wherever the function crosses x between two nodes of a grid, the crossing is closed in on by bisection.
 
     Returns:
         ``which`` (P,) and ``z`` (P,): ``z[i]`` is a pre-image of ``x[which[i]]``. A point may have none or many.
     """
-    _check_points(x)
+    x = _as_points(x)
     check_number("The limit", limit, 1e-6)
     check_number("The number of nodes", nodes, 2, whole=True)
     with torch.no_grad():
@@ -95,8 +96,10 @@ def preimages(function: Callable[[Tensor], Tensor], x: Tensor, limit: float = LI
         return which, 0.5 * (low + high)
 
 
-def density(function: Callable[[Tensor], Tensor], x: Tensor, limit: float = LIMIT, nodes: int = NODES) -> Tensor:
-    """The density of function(z), z ~ N(0, 1), at the points ``x`` (M,) -> (M,) float64, by change of variables.
+def density(function: Callable[[Tensor], Tensor], x: Tensor | float, limit: float = LIMIT,
+            nodes: int = NODES) -> Tensor:
+    """The density of function(z), z ~ N(0, 1), at the points ``x`` (M,) -> (M,) float64, by change of variables; a
+    number is one point.
 
     Args:
         function: smooth, maps (P,) to (P,) element by element, and autograd knows its slope.
@@ -104,6 +107,7 @@ def density(function: Callable[[Tensor], Tensor], x: Tensor, limit: float = LIMI
     Where the function has a turning point the density is truly infinite. A stretch on which the function is constant
     (dead ReLUs) is a point mass, which has no density: it is left out, and the rest integrates to less than 1.
     """
+    x = _as_points(x)
     which, z = preimages(function, x, limit, nodes)
     with torch.enable_grad():
         z = z.requires_grad_()
@@ -113,6 +117,14 @@ def density(function: Callable[[Tensor], Tensor], x: Tensor, limit: float = LIMI
     return torch.zeros(len(x), dtype=torch.float64, device=x.device).index_add(0, which, parts)
 
 
-def _check_points(x: Tensor) -> None:
+def _as_points(x) -> Tensor:
+    try:
+        x = torch.as_tensor(x if isinstance(x, Tensor) else np.asarray(x, float))
+    except (TypeError, ValueError):
+        raise LabError(f"The points are {x!r}, but a row of finite numbers (points,), or one number, is "
+                       "needed.") from None
+    x = x[None] if x.ndim == 0 else x
     if x.ndim != 1 or not bool(x.isfinite().all()):
-        raise LabError(f"The points have the shape {tuple(x.shape)}, but a row of finite numbers (points,) is needed.")
+        raise LabError(f"The points have the shape {tuple(x.shape)}, but a row of finite numbers (points,) is needed, "
+                       "or one number.")
+    return x

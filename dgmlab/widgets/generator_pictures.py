@@ -52,12 +52,18 @@ def stretch_picture(generator, z: float, dz: float = 0.5) -> Figure:
 
 def density_picture(functions: Mapping[str, Callable[[Tensor], Tensor]], samples: int = 50_000, seed: int = 0,
                     span: float = 4.0, top: float = 1.6) -> Figure:
-    """Exact density and histogram of several functions of z ~ N(0, 1), side by side."""
-    fig = figure(330 * len(functions), 300)
-    for axes, (name, generator) in zip(np.atleast_1d(fig.subplots(1, len(functions))), functions.items(), strict=True):
+    """Several functions of z ~ N(0, 1) side by side: below each curve its output's exact density and histogram."""
+    fig = figure(330 * len(functions), 480)
+    codes = torch.linspace(-3.2, 3.2, 400, dtype=torch.float64)
+    curves, below = fig.subplots(2, len(functions), height_ratios=[1, 1.3], squeeze=False)
+    for curve, axes, (name, generator) in zip(curves, below, functions.items(), strict=True):
         function = as_function(generator)
         with torch.no_grad():
             x = function(Rng(seed).normal((samples,)).double())
+            curve.plot(codes, function(codes), color=CURVE, linewidth=2.2)
+        first = axes.get_subplotspec().is_first_col()
+        curve.set(xlim=(-3.2, 3.2), ylim=(-span, span))
+        tidy(curve, name, "code z", "x = G(z)" if first else "")
         axes.hist(x.numpy(), bins=np.linspace(-span, span, 121), weights=np.full(samples, 120 / (2 * span * samples)),
                   color=SAMPLES, alpha=0.45)
         grid = torch.linspace(-span, span, 1601, dtype=torch.float64)
@@ -65,7 +71,7 @@ def density_picture(functions: Mapping[str, Callable[[Tensor], Tensor]], samples
         turns = turning_points(generator)
         turns = turns[turns.abs() < span]
         axes.set(xlim=(-span, span), ylim=(0, top))
-        tidy(axes, name, "x", "density" if axes.get_subplotspec().is_first_col() else "")
+        tidy(axes, "", "x", "density" if first else "")
         if len(turns):
             axes.plot(turns, np.full(len(turns), top), "^", color=CURVE, markersize=8, clip_on=False)
             axes.text(0.02, 0.98, "▲ infinite", transform=axes.transAxes, fontsize=SMALL, color=CURVE, va="top")
@@ -86,19 +92,20 @@ def preimage_picture(generator, x: float) -> Figure:
     with torch.no_grad():
         axes.plot(codes, function(codes), color=CURVE, linewidth=2.4)
     axes.axhline(x, color=MASS, linewidth=1.2, linestyle=(0, (4, 3)))
-    for k, (place, steep, part) in enumerate(zip(z.tolist(), slope.tolist(), parts.tolist(), strict=True)):
+    for place, steep, part in zip(z.tolist(), slope.tolist(), parts.tolist(), strict=True):
         axes.plot(place, x, "o", color=MASS, markersize=8)
+        # On the right of the point, where the curve is not: below it where it rises, above it where it falls.
         axes.annotate(f"z = {place:.2f}\nslope {steep:.2f}\nadds {part:.3f}".replace("-", "−"), (place, x),
-                      (0, 12 if k % 2 else -52), textcoords="offset points", fontsize=LABEL, ha="center", color=INK,
-                      bbox={"facecolor": "white", "alpha": 0.8, "pad": 1, "linewidth": 0})
+                      (12, -6 if steep > 0 else 6), textcoords="offset points", fontsize=LABEL, color=INK,
+                      va="top" if steep > 0 else "bottom")
     axes.set_xlim(-3.2, 3.2)
     title = f"{len(z)} code{'s' if len(z) != 1 else ''} become x = {x:g}: together p(x) = {parts.sum():.3f}"
     return _with_axes(fig, axes, title, "code z", "G(z)")
 
 
 def fit_picture(generators: Mapping[str, object], target: GaussianMixture) -> Figure:
-    """Several generators on the line against the data: curves on the left, distribution functions' differences on the
-    right."""
+    """Several generators on the line against the data: curves on the left, densities on the right. The last of them has
+    the colour that a generator has in all pictures."""
     fig = figure(940, 330)
     left, right = fig.subplots(1, 2)
     z = torch.linspace(-3, 3, 301, dtype=torch.float64)
@@ -110,13 +117,16 @@ def fit_picture(generators: Mapping[str, object], target: GaussianMixture) -> Fi
             curves[name] = function(z)
         masses[name] = torch.diff(cdf(generator, torch.cat([grid, 2 * grid[-1:] - grid[-2:-1]]))) / (grid[1] - grid[0])
     top = 1.6 * masses["data"].max().item()
+    colours = [DATA, *[line for line in LINES if line not in (DATA, CURVE)][:len(generators) - 1], CURVE]
     left.set_xlim(-3, 3)
-    labelled_lines(left, z, curves)
+    left.set_prop_cycle(color=colours)
+    labelled_lines(left, z, curves, color=None)
+    left.lines[0].set_linestyle((0, (4, 3)))
     right.set(xlim=target.extent, ylim=(0, top))
     for k, (name, values) in enumerate(masses.items()):
-        right.plot(grid, values, color=LINES[k], linewidth=1.6, linestyle=(0, (4, 3)) if not k else "-")
+        right.plot(grid, values, color=colours[k], linewidth=1.6, linestyle=(0, (4, 3)) if not k else "-")
         right.text(0.02, 0.97 - 0.075 * k, name + (" (dashed)" if not k else ""), transform=right.transAxes,
-                   fontsize=LABEL, color=LINES[k], va="top")
+                   fontsize=LABEL, color=colours[k], va="top")
     tidy(left, "The learnt curves and the best one", "code z", "data x = G(z)")
     tidy(right, "Their densities and the data's", "x", "density")
     return fig
@@ -127,13 +137,13 @@ def plane_pictures(runs: Mapping[str, object], seed: int = 0) -> Figure:
     fig = figure(330 * len(runs), 350)
     for axes, (name, run) in zip(np.atleast_1d(fig.subplots(1, len(runs))), runs.items(), strict=True):
         generator, real = run.model.generator, run.target.sample(500, 1)
-        axes.plot(*real.T, "+", color=SOFT, markersize=4, markeredgewidth=0.8)
+        axes.plot(*real.T, "+", color=DATA, alpha=0.6, markersize=4, markeredgewidth=0.8)
         if generator.latent <= 2:
             codes = torch.from_numpy(code_lines(generator.latent)).float().to(run.device)
             with torch.no_grad():
                 lines = generator(codes.flatten(0, 1)).unflatten(0, codes.shape[:2]).cpu().numpy()
             axes.add_collection(LineCollection(pieces(lines), colors=line_colours(generator.latent), linewidths=1.4))
-        axes.text(0.99, 0.99, "+ data", transform=axes.transAxes, fontsize=LABEL, color=SOFT, ha="right", va="top")
+        axes.text(0.99, 0.99, "+ data", transform=axes.transAxes, fontsize=LABEL, color=DATA, ha="right", va="top")
         low, high = run.target.extent
         axes.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
         tidy(axes, name, "x₁", "x₂" if axes.get_subplotspec().is_first_col() else "")

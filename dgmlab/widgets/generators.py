@@ -96,13 +96,14 @@ class HandWidget:
 
     def _build(self):
         self._lock, self._asked, self._setting = threading.Lock(), 0, False
-        self.sliders, columns = {}, []
+        self.sliders, self.titles, columns = {}, [], []
         limits = {"offset": (-3, 3), "slope": (-3, 3), "height": (-4, 4), "steepness": (0.2, 10), "place": (-3, 3)}
         groups = [("the line", [("offset", None), ("slope", None)])] + [
             (f"tanh unit {k + 1}", [(name, k) for name in ("height", "steepness", "place")]) for k in (0, 1)]
         start = self.weights()
         for title, members in groups:
             column = [widgets.HTML(f"<b>{title}</b>")]
+            self.titles.append(column[0])
             for name, k in members:
                 # The page rounds to whole steps; what it would round it would send back as if it had been dragged.
                 value = round(start[name] if k is None else start[name][k], 2)
@@ -165,6 +166,8 @@ class HandWidget:
                 return
             values = {name: [s.value for (n, _), s in self.sliders.items() if n == name] for name, _ in self.sliders}
             self.generator = TanhUnits(values.pop("offset")[0], values.pop("slope")[0], **values)
+            for k, (title, height) in enumerate(zip(self.titles[1:], values["height"], strict=True), 1):
+                title.value = f"<b>tanh unit {k}</b>" + ("" if height else " &nbsp; height 0: switched off")
             self.data = self._collect()
             self.image.value = self.picture.render(self.data, "png")
             self.words.value = self.in_words()
@@ -213,7 +216,7 @@ def generator_panel(run: Run, *, steps: int = 1000, pace: float | None = None, n
 
     Args:
         run: from :func:`dgmlab.experiments.generators.make_run`.
-        steps: how far ``run.wait()`` waits; without a front end, how long the run is.
+        steps: after so many it pauses, until Start is pressed again; without a front end, how long the run is.
         pace: the most steps a second while somebody watches; None for no limit.
         name: of the files that Save writes.
     """
@@ -221,10 +224,10 @@ def generator_panel(run: Run, *, steps: int = 1000, pace: float | None = None, n
         raise LabError("The panel needs a run of dgmlab.experiments.generators.make_run.")
     model = run.model
     if run.target is None:
-        main = ImageRows(_images(run), title="Samples from the same codes at every refresh", size=(560, 330),
+        main = ImageRows(_images(run), title="Samples from the same codes at every refresh", size=(560, 270),
                          every=0.4)
     elif run.target.dim == 1:
-        main = GeneratorLine(_line(run), size=(700, 430), extent=_extent(run.target), top=_top(run.target), every=0.25)
+        main = GeneratorLine(_line(run), size=(700, 385), extent=_extent(run.target), top=_top(run.target), every=0.25)
     elif model.generator.latent <= 2:
         codes = "A grid" if model.generator.latent == 2 else "A line"
         main = GeneratorPlane(_plane(run), title=f"{codes} of codes, and what the generator makes of it",
@@ -235,7 +238,7 @@ def generator_panel(run: Run, *, steps: int = 1000, pace: float | None = None, n
 
     def curves(run):
         knobs = run.knobs.traits()
-        moves = [(event["step"], f"{knobs[event['knob']].symbol or event['knob']} = " +
+        moves = [(event["step"], f"{knobs[event['knob']].symbol or knobs[event['knob']].label} = " +
                   (f"{event['value']:g}" if isinstance(event.get("value"), int | float) else
                    str(event.get("value", "schedule")))) for event in run.knobs.log]
         return {"steps": run.history.steps, "events": moves,
@@ -244,8 +247,19 @@ def generator_panel(run: Run, *, steps: int = 1000, pace: float | None = None, n
     height = main.size[1]
     loss = Curves(curves, title="The criterion; at best it is noise about 0",
                   unit="criterion", smooth=30, size=(400, height), every=0.4)
-    return Panel(run, [{"made": main, "loss": loss}], ["criterion", "width", "lr", "batch"], steps=steps, pace=pace,
-                 name=name)
+    panel = Panel(run, [{"made": main, "loss": loss}], ["criterion", "width", "lr", "batch"], steps=steps, stop=True,
+                  pace=pace, name=name)
+    if is_live():
+        criterion, width = (control.input for control in panel.controls[:2])
+        criterion.add_class("widget-inline-hbox")               # the buttons beside their name, as with the sliders
+        criterion.style.button_width = "128px"
+
+        def grey_out(_):
+            width.disabled = run.knobs.criterion != "MMD"       # the energy distance has no width
+
+        run.knobs.observe(grey_out, "criterion")
+        grey_out(None)
+    return panel
 
 
 def _line(run: Run):
@@ -277,12 +291,13 @@ def _plane(run: Run):
 
 
 def _images(run: Run):
-    noise = Rng(0).normal((40, run.model.generator.latent)).to(run.device)
+    noise = Rng(0).normal((30, run.model.generator.latent)).to(run.device)
     real = run.data.train.x[:10]
 
     @torch.no_grad()
     def collect(run):
-        return {"rows": [("data", real), ("samples", run.model.generator(noise))]}
+        first, second, third = run.model.generator(noise).split(10)
+        return {"rows": [("data", real), ("samples", first), ("", second), ("", third)]}
 
     return collect
 

@@ -83,8 +83,11 @@ def test_train_on_samples_and_change_the_criterion(open_notebook):
     show_cell(notebook, panel)
     start.click()
     until(lambda: notebook.ask("run.step") > 150, "it trains")
+    width = page.locator(".widget-slider", has_text="kernel width").first.locator("[disabled]")
+    assert width.count(), "the energy distance has no width, yet its slider can be moved"
     page.locator("button", has_text="MMD").first.click()
     until(lambda: notebook.ask("run.knobs.criterion") == "MMD", "the criterion is changed in mid-run")
+    until(lambda: not width.count(), "the width belongs to the MMD")
     at = notebook.ask("run.step")
     until(lambda: notebook.ask("run.step") > at + 50, "it goes on")
     notebook.screenshot("01_panel")
