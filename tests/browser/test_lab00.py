@@ -51,6 +51,7 @@ def test_copies_turn_into_new_images(open_notebook):
     until(lambda: notebook.ask("bench.panel._frames") > frames + 5, "the screen is updated")
     assert all(one != other for one, other in zip(before, bench.pictures())), "a picture was not redrawn"
     assert float(bench.ratio()) < 0.5, "five images were not memorised"
+    until(lambda: "2,000 steps done, Start goes on" in bench.text("step "), "it pauses by itself", 60)
     notebook.screenshot("00_five")
 
     bench.choose("1,197", 0)
