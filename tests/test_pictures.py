@@ -219,10 +219,13 @@ def test_refit_reaches_the_picture():
     picture, data = LatentMap(classes=DIGITS, mode="t-SNE"), map_data(60, 4)
     picture.source = lambda run: data
     picture.render({**picture.collect(None), "settle": True}, dpi=72)
-    assert picture.stage.tsne.settled
+    assert picture.stage.tsne.settled and "t-SNE of 4 latents" in picture.stage.headline
     picture.refit()
     picture.render(picture.collect(None), dpi=72)
-    assert not picture.stage.tsne.settled
+    assert not picture.stage.tsne.settled and "t-SNE, still settling" in picture.stage.headline
+    for _ in range(60):
+        picture.render(picture.collect(None), dpi=72)
+    assert picture.stage.tsne.settled and "t-SNE of 4 latents" in picture.stage.headline
 
 
 def test_collect_sends_little_and_no_tensors():

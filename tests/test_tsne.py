@@ -46,11 +46,25 @@ def test_a_small_change_of_codes_is_a_small_move(codes, fitted):
     assert after.std() == pytest.approx(before.std(), rel=0.05)
 
 
-def test_a_layout_of_something_else_recovers_after_refit(codes):
+def test_a_layout_of_something_else_begins_anew_by_itself(codes):
+    """As in the panel: settled on an untrained model's codes before Start is pressed, then the model learns."""
+    noise = np.random.default_rng(0).normal(size=codes.shape) * codes.std()
     tsne = LiveTSNE()
-    tsne.settle(np.random.default_rng(0).normal(size=codes.shape))
-    tsne.update(codes)
-    assert tsne.settled
+    tsne.settle(noise)
+    assert tsne.fits == 1 and tsne.settled
+    for share in np.linspace(0, 1, 15):                         # the codes leave the noise step by step
+        tsne.update((1 - share) * noise + share * codes)
+    assert 2 <= tsne.fits <= 5 and not tsne.settled             # a few times, and the map says that it is not done
+    assert trustworthiness(codes, tsne.settle(codes), n_neighbors=10) > 0.98
+    fits = tsne.fits
+    for _ in range(5):
+        tsne.update(codes)
+    assert tsne.fits == fits and tsne.settled                   # it ends
+
+
+def test_refit_is_a_full_fit(codes):
+    tsne = LiveTSNE()
+    tsne.settle(codes)
     tsne.refit()
     assert not tsne.settled
     assert trustworthiness(codes, tsne.settle(codes), n_neighbors=10) > 0.98

@@ -6,6 +6,7 @@ splits into ELBO and gap. Nothing trains here: every move is integrated anew in 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 
@@ -17,6 +18,8 @@ from ..training.live import is_live
 from .vae_pictures import BoundPicture
 
 POINTS = {"near the curve": (1.4, -0.2), "nearer to one leg": (0.5, 1.2), "between the legs": (0.0, 1.2)}
+LOWEST = math.log10(0.02)               # of the slider of σ, as a power of ten
+STEP = (math.log10(0.5) - LOWEST) / 280     # the page rounds to whole steps, and 0.5, where it starts, is one
 
 
 class BoundWidget:
@@ -41,8 +44,8 @@ class BoundWidget:
         self.point = widgets.ToggleButtons(options=list(self.points), tooltip="Where the observation x lies",
                                            style={"button_width": "140px"})
         self.mean = widgets.FloatSlider(mean, min=-3.5, max=3.5, step=0.01, description="mean m of q")
-        self.sigma = widgets.FloatLogSlider(sigma, min=-1.7, max=0.3, step=0.005, description="width σ of q",
-                                            readout_format=".2f")
+        self.sigma = widgets.FloatLogSlider(sigma, min=LOWEST, max=math.log10(2), step=STEP,
+                                            description="width σ of q", readout_format=".2f")
         for slider in (self.mean, self.sigma):
             slider.style.description_width, slider.layout.width = "100px", "420px"
         prior = widgets.Button(description="q = prior", tooltip="Set q to the prior N(0, 1)")

@@ -173,7 +173,7 @@ class Panel:
                 if picture.moves_by_itself:
                     self.settle(key)
 
-    def settle(self, key: str, refreshes: int = 25) -> None:
+    def settle(self, key: str, refreshes: int = 50) -> None:
         """Refresh one picture a while without training, for what moves by itself (a t-SNE fit)."""
         self._settling[key] = refreshes
         if len(self._settling) == 1:

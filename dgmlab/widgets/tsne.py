@@ -4,6 +4,12 @@ A fit from scratch takes seconds and lands somewhere else every time. Here the p
 start of the next: the affinities (who is whose neighbour) are rebuilt from the new codes, then a few gradient steps
 move the old layout towards them. Point i stays point i, and clusters move where they used to jump.
 
+That alone gets stuck: a few plain steps cannot gather points that the first layout has strewn all over, and the first
+layout is that of an untrained model, whose neighbourhoods are noise. So the layout remembers the neighbourhoods that
+its rough arrangement was made for. Once less than half of them is left it is heated again: a full fit, with early
+exaggeration, from where the points are. Training changes them fast at first and ever more slowly, so that this happens
+a few times and ends.
+
 Source: van der Maaten and Hinton 2008 (t-SNE); Belkina et al. 2019 (learning rate N / exaggeration); Poličar et al.
 2019 (openTSNE, which does the work: exact neighbours and Barnes-Hut gradients).
 """
@@ -16,15 +22,20 @@ from ..errors import LabError
 
 EXAGGERATION = 12          # of the attraction, in the first part of a full fit: gathers what belongs together
 EARLY, LATE = 150, 300     # gradient steps of a full fit, with and without exaggeration
-SLICE, FOLLOW = 20, 6     # gradient steps in one update: while a full fit is going on, and otherwise
+SLICE, FOLLOW = 10, 6      # gradient steps in one update: while a full fit is going on, and otherwise
+KEPT = 0.5                 # of the affinities: with less of them left, the layout's rough arrangement is out of date
 
 
 class LiveTSNE:
     """A 2-D t-SNE layout that is updated and not recomputed.
 
     The first :meth:`update` starts from the first two principal components and begins a full fit, which the next
-    updates carry on slice by slice; so does :meth:`refit`. An update of 1,000 points takes about 50 ms on one core
-    (80 ms while a full fit is going on).
+    updates carry on slice by slice; so does :meth:`refit`, and so does an update whose codes share less than half of
+    their neighbourhoods with those that the layout was arranged for. An update of 1,000 points takes about 60 ms on
+    one core.
+
+    Attributes:
+        fits: how many full fits were begun.
 
     Args:
         perplexity: the effective number of neighbours; lowered to (N - 1) / 3 where there are few points.
@@ -34,7 +45,8 @@ class LiveTSNE:
     def __init__(self, perplexity: float = 30, *, seed: int = 0):
         self.perplexity, self.seed = perplexity, seed
         self._layout = None          # openTSNE's embedding, with the momentum of its gradient descent
-        self._early = self._late = 0
+        self._early = self._late = self.fits = 0
+        self._arranged = None        # the affinities (points, points) that the early part of the last fit was made for
         self._jitter = np.empty((0, 0))
 
     @property
@@ -45,6 +57,7 @@ class LiveTSNE:
     def refit(self) -> None:
         """Ask for a full fit. It starts from the present positions and is done in slices by the next updates."""
         self._early, self._late = EARLY, LATE
+        self.fits += 1
 
     def update(self, codes) -> np.ndarray:
         """Take in new codes and move the layout a little.
@@ -74,9 +87,12 @@ class LiveTSNE:
                 self.refit()
             else:
                 start, optimizer = np.array(self._layout), self._layout.optimizer
+                if not self._early and affinities.P.minimum(self._arranged).sum() < KEPT:    # each sums to 1
+                    self.refit()
             self._layout = TSNEEmbedding(start, affinities, negative_gradient_method="bh", n_jobs=1,
                                          **({"optimizer": optimizer} if optimizer else {}))
             if self._early:
+                self._arranged = affinities.P
                 self._early -= self._descend(min(SLICE, self._early), EXAGGERATION)
             elif self._late:
                 self._late -= self._descend(min(SLICE, self._late), 1)

@@ -178,7 +178,7 @@ class BoundPicture:
         self.q_name = axes.text(0, 0, "q(z)", fontsize=LABEL, color=Q, ha="center", weight="bold")
 
     def _draw_plane(self):
-        axes = tidy(self.plane, "The decoded q, and x (◆ best codes)", "$x_1$", "$x_2$")
+        axes = tidy(self.plane, "The decoded q, and x (◇ best codes)", "$x_1$", "$x_2$")
         axes.set(xlim=(-2.3, 2.3), ylim=(-2.3, 2.3), aspect="equal", xticks=[-2, 0, 2], yticks=[-2, 0, 2])
         axes.plot(*self.model.decoder(CURVE[CURVE.abs() <= LEG]).T, color=FAINT, linewidth=5, solid_capstyle="butt")
         for z, text, shift, side in ((-1.7, "G(z)", (-6, 4), "right"), (0, "z = 0", (0, -17), "center"),
@@ -187,8 +187,10 @@ class BoundPicture:
                           textcoords="offset points", fontsize=SMALL, color=SOFT)
         self.band, = axes.plot([], [], color=Q, linewidth=3.5, solid_capstyle="round")
         self.centre, = axes.plot([], [], "o", color=Q, markersize=7)
-        self.explain, = axes.plot([], [], "D", color=POSTERIOR, markersize=6, markeredgecolor="white")
-        self.cross, = axes.plot([], [], "X", color=X, markersize=11, markeredgecolor="white")
+        axes.text(0, 2.02, "arc: q up to 2σ,  ●: its mean", fontsize=SMALL, color=Q, ha="center")
+        self.explain, = axes.plot([], [], "D", markersize=13, markerfacecolor="none", markeredgecolor=POSTERIOR,
+                                  markeredgewidth=2.2)              # hollow: x may lie on it
+        self.cross, = axes.plot([], [], "X", color=X, markersize=9, markeredgecolor="white")
         self.cross_name = axes.annotate("x", (0, 0), (9, 4), textcoords="offset points", fontsize=TITLE, color=X)
 
     def _draw_ladder(self):
@@ -291,7 +293,7 @@ def amortisation_picture(own: Inference, log_evidence: float | None = None, samp
     ends = [own.steps[0], own.steps[-1]]
     lines = {"encoder, one pass": (ends, [own.amortised] * 2), "own q for each example": (own.steps, own.elbo)}
     if log_evidence is not None:
-        lines[f"log p(x), {samples:,} samples"] = (ends, [log_evidence] * 2)
+        lines[f"IW bound, {samples:,} samples"] = (ends, [log_evidence] * 2)
     labelled_lines(axes, {k: v[0] for k, v in lines.items()}, {k: v[1] for k, v in lines.items()})
     passed = next((step for step, height in zip(own.steps, own.elbo, strict=True) if height > own.amortised), None)
     title = (f"An own q for each example ends {short(abs(own.gap))} nats {'above' if own.gap > 0 else 'below'} the "
