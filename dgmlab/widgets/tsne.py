@@ -22,6 +22,7 @@ from ..errors import LabError
 
 EXAGGERATION = 12          # of the attraction, in the first part of a full fit: gathers what belongs together
 EARLY, LATE = 150, 300     # gradient steps of a full fit, with and without exaggeration
+AGAIN = 100                # instead of EARLY when a layout is heated again in mid-training: seen sooner, and as good
 SLICE, FOLLOW = 10, 6      # gradient steps in one update: while a full fit is going on, and otherwise
 KEPT = 0.5                 # of the affinities: with less of them left, the layout's rough arrangement is out of date
 
@@ -89,6 +90,7 @@ class LiveTSNE:
                 start, optimizer = np.array(self._layout), self._layout.optimizer
                 if not self._early and affinities.P.minimum(self._arranged).sum() < KEPT:    # each sums to 1
                     self.refit()
+                    self._early = AGAIN
             self._layout = TSNEEmbedding(start, affinities, negative_gradient_method="bh", n_jobs=1,
                                          **({"optimizer": optimizer} if optimizer else {}))
             if self._early:
