@@ -287,6 +287,12 @@ def test_a_skipped_browser_test_fails_where_one_is_required(tmp_path):
         assert outcome in done.stdout, done.stdout
 
 
+def test_the_code_of_package_tests_and_labs_is_in_one_style():
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", "--no-cache", "dgmlab", "tests", "labs"], cwd=CLONE,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 # -- the house -------------------------------------------------------------------------------------------------------
 
 FLOORS = [                                      # a room imports from the floors above its own, and from itself
