@@ -211,8 +211,8 @@ def readme() -> str:
 `dgmlab claims NN` measures the claims of a lab, `dgmlab claims NN --save` records them here: `NN.json` for programs,
 this page for people. Each claim is one sentence of a paper or a lecture, and a number that would be another if the
 sentence were wrong. *Measured* is the mean over the seeds (of a ratio the geometric mean) with its 95 % confidence
-interval by Student's t, and the verdict follows from it alone. The seeds begin at {FIRST}, so that they are not those on
-which something was tried out before an expectation was written down; where they do not, it says so below.
+interval by Student's t, and the verdict follows from it alone. The seeds begin at {FIRST}, so that they are not those
+on which something was tried out before an expectation was written down; where they do not, it says so below.
 
 * **{REPRODUCED}**: the whole interval lies within what is expected;
 * **{DIRECTION}**: it does not, but all of it lies on the expected side of "no effect";
@@ -236,7 +236,8 @@ which something was tried out before an expectation was written down; where they
         runs = {each["experiment"]: each["seconds"] * each["seeds"] for each in own}
         first = own[0]
         parts.append(f"Made on {first['made']} by `dgmlab claims {lab} --seeds {first['seeds']} --save` with the seeds "
-                     f"{first['first_seed']} to {first['first_seed'] + first['seeds'] - 1} in {sum(runs.values()):.0f} s of one core, with "
+                     f"{first['first_seed']} to {first['first_seed'] + first['seeds'] - 1} in "
+                     f"{sum(runs.values()):.0f} s of one core, with "
                      + ", ".join(f"{key} {value}" for key, value in first["versions"].items() if key != "machine")
                      + f" ({first['versions']['machine']}).")
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
