@@ -64,9 +64,10 @@ def test_a_layout_of_something_else_begins_anew_by_itself(codes):
 
 def test_refit_is_a_full_fit(codes):
     tsne = LiveTSNE()
-    tsne.settle(codes)
+    size = tsne.settle(codes).std()
     tsne.refit()
     assert not tsne.settled
+    assert all(tsne.update(codes).std() > 0.95 * size for _ in range(8))      # exaggerated, and yet not a dot
     assert trustworthiness(codes, tsne.settle(codes), n_neighbors=10) > 0.98
 
 

@@ -8,7 +8,7 @@ That alone gets stuck: a few plain steps cannot gather points that the first lay
 layout is that of an untrained model, whose neighbourhoods are noise. So the layout remembers the neighbourhoods that
 its rough arrangement was made for. Once less than half of them is left it is heated again: a full fit, with early
 exaggeration, from where the points are. Training changes them fast at first and ever more slowly, so that this happens
-a few times and ends.
+a few times and ends. Exaggeration draws the points together; they are shown at the size that the layout had before.
 
 Source: van der Maaten and Hinton 2008 (t-SNE); Belkina et al. 2019 (learning rate N / exaggeration); Poličar et al.
 2019 (openTSNE, which does the work: exact neighbours and Barnes-Hut gradients).
@@ -48,6 +48,7 @@ class LiveTSNE:
         self._layout = None          # openTSNE's embedding, with the momentum of its gradient descent
         self._early = self._late = self.fits = 0
         self._arranged = None        # the affinities (points, points) that the early part of the last fit was made for
+        self._size = 0.0             # spread of the last layout that was settled
         self._jitter = np.empty((0, 0))
 
     @property
@@ -85,6 +86,7 @@ class LiveTSNE:
             if self._layout is None or len(self._layout) != points:
                 start, optimizer = plane(codes), None
                 start *= 1e-4 / (start[:, 0].std() + 1e-300)
+                self._size = 0.0
                 self.refit()
             else:
                 start, optimizer = np.array(self._layout), self._layout.optimizer
@@ -100,7 +102,13 @@ class LiveTSNE:
                 self._late -= self._descend(min(SLICE, self._late), 1)
             else:
                 self._descend(FOLLOW, 1)
-        return np.array(self._layout, dtype=np.float32)
+        positions = np.array(self._layout, dtype=np.float32)
+        size = float(positions.std())
+        if self.settled:
+            self._size = size
+        elif 0 < size < self._size:
+            positions *= self._size / size
+        return positions
 
     def settle(self, codes) -> np.ndarray:
         """Update until a full fit is finished (about a second for 1,000 points): for pictures that stand still."""
