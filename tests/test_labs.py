@@ -200,7 +200,7 @@ def text(source, id="more", slide="skip"):
     (added(text("More.", "4f2a90bc")), "its id '4f2a90bc' was drawn at random"),
     (added(*(text("More.", f"more-{n}", "subslide") for n in range(27))), "There are 31 slides and sub-slides"),
     # lengths
-    (added(*(text("More.", f"more-{n}") for n in range(70))), "There are 91 cells, more than 90"),
+    (added(*(text("More.", f"more-{n}") for n in range(80))), "There are 101 cells, more than 100"),
     (added(code("\n\n".join(["x = 1"] * 11))), "Cell 5 has 11 lines of code, more than 10"),
     (added(text("word " * 161)), "Cell 5 has 161 words, more than 160"),
     # sections

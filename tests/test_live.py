@@ -22,7 +22,7 @@ from .support import assert_equal_to_the_bit, process, tiny_run, train
 
 @pytest.fixture(autouse=True)
 def alive(monkeypatch):
-    """A person watches; afterwards nobody trains and no thread is left."""
+    """A person watches; afterwards nobody trains and no thread is left but those of panels that other tests opened."""
     monkeypatch.setenv("DGMLAB_LIVE", "1")
     yield
     live.pause_all()
@@ -30,7 +30,8 @@ def alive(monkeypatch):
 
 
 def threads():
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("dgmlab")]
+    return [thread.name for thread in threading.enumerate()
+            if thread.name.startswith("dgmlab") and thread.name not in ("dgmlab painter", "dgmlab settle")]
 
 
 def until(condition, seconds=10):

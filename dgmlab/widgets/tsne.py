@@ -6,9 +6,10 @@ move the old layout towards them. Point i stays point i, and clusters move where
 
 That alone gets stuck: a few plain steps cannot gather points that the first layout has strewn all over, and the first
 layout is that of an untrained model, whose neighbourhoods are noise. So the layout remembers the neighbourhoods that
-its rough arrangement was made for. Once less than half of them is left it is heated again: a full fit, with early
-exaggeration, from where the points are. Training changes them fast at first and ever more slowly, so that this happens
-a few times and ends. Exaggeration draws the points together; they are shown at the size that the layout had before.
+its rough arrangement was made for, and once less than half of them is left it is heated again: a full fit, with early
+exaggeration, from where the points are. This happens once. Codes that change as much later do so because somebody turns
+a knob, and then the melting of the old layout is what there is to see. Exaggeration draws the points together; they are
+shown at the size that the layout had before.
 
 Source: van der Maaten and Hinton 2008 (t-SNE); Belkina et al. 2019 (learning rate N / exaggeration); Poličar et al.
 2019 (openTSNE, which does the work: exact neighbours and Barnes-Hut gradients).
@@ -24,16 +25,16 @@ EXAGGERATION = 12          # of the attraction, in the first part of a full fit:
 EARLY, LATE = 150, 300     # gradient steps of a full fit, with and without exaggeration
 AGAIN = 100                # instead of EARLY when a layout is heated again in mid-training: seen sooner, and as good
 SLICE, FOLLOW = 10, 6      # gradient steps in one update: while a full fit is going on, and otherwise
-KEPT = 0.5                 # of the affinities: with less of them left, the layout's rough arrangement is out of date
+KEPT = 0.5                 # of the affinities, which sum to 1: with less left the rough arrangement is out of date
 
 
 class LiveTSNE:
     """A 2-D t-SNE layout that is updated and not recomputed.
 
     The first :meth:`update` starts from the first two principal components and begins a full fit, which the next
-    updates carry on slice by slice; so does :meth:`refit`, and so does an update whose codes share less than half of
-    their neighbourhoods with those that the layout was arranged for. An update of 1,000 points takes about 60 ms on
-    one core.
+    updates carry on slice by slice; so does :meth:`refit`, and so does, once, an update whose codes share less than
+    half of their neighbourhoods with those that the layout was arranged for. An update of 1,000 points takes about
+    60 ms on one core.
 
     Attributes:
         fits: how many full fits were begun.
@@ -48,6 +49,7 @@ class LiveTSNE:
         self._layout = None          # openTSNE's embedding, with the momentum of its gradient descent
         self._early = self._late = self.fits = 0
         self._arranged = None        # the affinities (points, points) that the early part of the last fit was made for
+        self._fresh = True           # it has not been heated again by itself yet
         self._size = 0.0             # spread of the last layout that was settled
         self._jitter = np.empty((0, 0))
 
@@ -86,13 +88,13 @@ class LiveTSNE:
             if self._layout is None or len(self._layout) != points:
                 start, optimizer = plane(codes), None
                 start *= 1e-4 / (start[:, 0].std() + 1e-300)
-                self._size = 0.0
+                self._size, self._fresh = 0.0, True
                 self.refit()
             else:
                 start, optimizer = np.array(self._layout), self._layout.optimizer
-                if not self._early and affinities.P.minimum(self._arranged).sum() < KEPT:    # each sums to 1
+                if self._fresh and not self._early and affinities.P.minimum(self._arranged).sum() < KEPT:
                     self.refit()
-                    self._early = AGAIN
+                    self._early, self._fresh = AGAIN, False
             self._layout = TSNEEmbedding(start, affinities, negative_gradient_method="bh", n_jobs=1,
                                          **({"optimizer": optimizer} if optimizer else {}))
             if self._early:
