@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+
+# A test run in the background of a script ignores Ctrl-C, and so would all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before anything imports torch: more threads than one make small models slower, and timings unsteady.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -217,7 +217,7 @@ def test_an_interrupt_ends_the_workers(how, code, says):
         process.terminate()
     else:
         os.killpg(process.pid, signal.SIGINT)                       # to the workers as well
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=30)
     assert process.returncode == code and said.strip() == says
     assert len(workers) == 2 and psutil.wait_procs(workers, timeout=10)[1] == []
 

@@ -20,18 +20,24 @@ from dgmlab.training import NonFinite, live
 from .support import assert_equal_to_the_bit, process, tiny_run, train
 
 
+others: set[threading.Thread] = set()
+
+
 @pytest.fixture(autouse=True)
 def alive(monkeypatch):
-    """A person watches; afterwards nobody trains and no thread is left but those of panels that other tests opened."""
+    """A person watches; afterwards nobody trains, and no thread is left that was not there before."""
     monkeypatch.setenv("DGMLAB_LIVE", "1")
+    others.clear()
+    others.update(threading.enumerate())
     yield
     live.pause_all()
     assert threads() == []
 
 
 def threads():
+    """The lab's threads that were not there when the test began: other tests' panels keep their painter."""
     return [thread.name for thread in threading.enumerate()
-            if thread.name.startswith("dgmlab") and thread.name not in ("dgmlab painter", "dgmlab settle")]
+            if thread.name.startswith("dgmlab") and thread not in others]
 
 
 def until(condition, seconds=10):
