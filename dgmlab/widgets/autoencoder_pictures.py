@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, Polygon
+from matplotlib.patches import Circle
 from torch import Tensor
 
 from ..errors import LabError, check_number
@@ -23,7 +23,6 @@ from ..plots import (
     LINES,
     SMALL,
     SOFT,
-    TITLE,
     as_images,
     figure,
     labelled_lines,
@@ -32,29 +31,21 @@ from ..plots import (
     tidy,
 )
 from ..rng import Rng
+from .sketches import arrow, block, sketch
 
 DEEP, LINEAR, DATA, PICKED = LINES[0], LINES[1], CLASSES[2], CLASSES[7]       # one colour a thing, in all pictures
 
 
 def bottleneck_picture(numbers: int, latent: int) -> Figure:
     """What an autoencoder does with one example: encoder, a code of ``latent`` numbers, decoder, and its one cost."""
-    fig = figure(860, 210)
-    axes = fig.subplots()
-    axes.set(xlim=(0, 860), ylim=(-15, 195), aspect="equal")
-    axes.axis("off")
-
-    def block(left, right, high_left, high_right, text, colour):
-        corners = [(left, -high_left), (left, high_left), (right, high_right), (right, -high_right)]
-        axes.add_patch(Polygon(np.array(corners) + [0, 115], facecolor=colour, edgecolor=SOFT, alpha=0.25))
-        axes.text((left + right) / 2, 115, text, fontsize=TITLE, color=INK, ha="center", va="center")
-
-    block(20, 130, 70, 70, f"example x\n{numbers} numbers", FAINT)
-    block(180, 320, 70, 22, "encoder", DEEP)
-    block(370, 490, 22, 22, f"code z\n{latent} numbers", PICKED)
-    block(540, 680, 22, 70, "decoder", LINEAR)
-    block(730, 840, 70, 70, f"answer x̃\n{numbers} numbers", FAINT)
+    fig, axes = sketch(860, 210, below=15)
+    block(axes, 115, 20, 130, 70, 70, f"example x\n{numbers} numbers", FAINT)
+    block(axes, 115, 180, 320, 70, 22, "encoder", DEEP)
+    block(axes, 115, 370, 490, 22, 22, f"code z\n{latent} numbers", PICKED)
+    block(axes, 115, 540, 680, 22, 70, "decoder", LINEAR)
+    block(axes, 115, 730, 840, 70, 70, f"answer x̃\n{numbers} numbers", FAINT)
     for start, end in ((134, 176), (324, 366), (494, 536), (684, 726)):
-        axes.annotate("", (end, 115), (start, 115), arrowprops={"arrowstyle": "->", "color": INK, "linewidth": 1.2})
+        arrow(axes, (start, 115), (end, 115))
     axes.plot([75, 75, 785, 785], [40, 14, 14, 40], color=INK, linewidth=1.2)
     axes.text(430, -2, "squared error ‖x − x̃‖²: the only cost", fontsize=LABEL, color=INK, ha="center", va="center")
     return fig

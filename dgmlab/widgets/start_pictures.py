@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Polygon, Rectangle
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
@@ -22,7 +22,6 @@ from ..plots import (
     LINES,
     SMALL,
     SOFT,
-    TITLE,
     as_images,
     enlarge,
     figure,
@@ -31,6 +30,7 @@ from ..plots import (
     short,
     tidy,
 )
+from .sketches import arrow, block, sketch
 
 DATA, MODEL = LINES[0], LINES[1]
 MARKS = {"autoregressive": ("o", LINES[0]), "VAE": ("s", LINES[1]), "GAN": ("^", LINES[2]), "reference": ("x", SOFT)}
@@ -51,29 +51,20 @@ def model_picture(run, most: int = 5) -> Figure:
     with run.lock:
         answers = run.model.decode(run.model.encode(images)[0])
     numbers, latent = images[0].numel(), run.model.latent
-    fig = figure(900, 250)
-    axes = fig.subplots()
-    axes.set(xlim=(0, 900), ylim=(-20, 230), aspect="equal")
-    axes.axis("off")
-
-    def block(left, right, high_left, high_right, text, colour):
-        corners = [(left, -high_left), (left, high_left), (right, high_right), (right, -high_right)]
-        axes.add_patch(Polygon(np.array(corners) + [0, 110], facecolor=colour, edgecolor=SOFT, alpha=0.25))
-        axes.text((left + right) / 2, 110, text, fontsize=TITLE, color=INK, ha="center", va="center")
-
+    fig, axes = sketch(900, 250, below=20)
     for middle, of_it, name in ((60, images, "training images"), (840, answers, "answers")):
         sheet = mosaic(enlarge(as_images(of_it), 32, 32), len(of_it), 1, gap=4)
         high = len(of_it) * 18.0
         axes.imshow(sheet, extent=(middle - 18, middle + 18, 110 - high, 110 + high), interpolation="nearest")
         axes.text(middle, 110 + high + 8, f"{name}, {numbers} numbers", fontsize=LABEL, color=INK, ha="center")
     axes.set(xlim=(0, 900), ylim=(-20, 230))
-    block(140, 280, 70, 26, "encoder", DATA)
-    block(325, 455, 36, 36, f"mean and spread\nof each code:\n{2 * latent} numbers", FAINT)
-    block(505, 585, 26, 26, f"code z\n{latent} numbers", "#947600")
-    block(630, 770, 26, 70, "decoder", MODEL)
+    block(axes, 110, 140, 280, 70, 26, "encoder", DATA)
+    block(axes, 110, 325, 455, 36, 36, f"mean and spread\nof each code:\n{2 * latent} numbers", FAINT)
+    block(axes, 110, 505, 585, 26, 26, f"code z\n{latent} numbers", "#947600")
+    block(axes, 110, 630, 770, 26, 70, "decoder", MODEL)
     for start, end in ((90, 136), (284, 321), (459, 501), (589, 626), (774, 812)):
-        axes.annotate("", (end, 110), (start, 110), arrowprops={"arrowstyle": "->", "color": INK, "linewidth": 1.2})
-    axes.annotate("", (545, 80), (545, 30), arrowprops={"arrowstyle": "->", "color": "#A02E45", "linewidth": 1.6})
+        arrow(axes, (start, 110), (end, 110))
+    arrow(axes, (545, 80), (545, 30), "#A02E45", width=1.6)
     axes.text(545, 14, f"a new image begins here: {latent} random numbers, and the decoder alone", fontsize=LABEL,
               color="#A02E45", ha="center", va="center")
     axes.text(480, 120, "draw", fontsize=LABEL, color=INK, ha="center")

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from matplotlib.patches import Polygon
 from torch import Tensor
 
 from ..experiments.inference import (
@@ -40,6 +39,7 @@ from ..plots import (
     tidy,
 )
 from ..rng import Rng
+from .sketches import arrow, block, sketch
 
 Q, POSTERIOR, GAP, X = LINES[0], CLASSES[2], LINES[1], CLASSES[7]     # one colour a thing, through all pictures
 CURVE = torch.linspace(-3, 3, 400, dtype=torch.float64)               # 99.7 % of the prior lies in it
@@ -49,23 +49,15 @@ LOWEST = 8.0                                                          # nats bel
 
 def model_picture() -> Figure:
     """What a VAE does with one image: encoder, q(z | x), a draw z, decoder; and its two costs."""
-    fig = figure(940, 250)
-    axes = fig.subplots()
-    axes.set(xlim=(0, 940), ylim=(-25, 225), aspect="equal")
-    axes.axis("off")
+    fig, axes = sketch(940, 250, below=25)
 
     def word(x, y, text, colour=INK, size=LABEL):
         axes.text(x, y, text, fontsize=size, color=colour, ha="center", va="center")
 
-    def block(left, right, high_left, high_right, text, colour):
-        corners = [(left, -high_left), (left, high_left), (right, high_right), (right, -high_right)]
-        axes.add_patch(Polygon(np.array(corners) + [0, 130], facecolor=colour, edgecolor=SOFT, alpha=0.25))
-        word((left + right) / 2, 130, text, size=TITLE)
-
-    block(20, 90, 35, 35, "image\nx", FAINT)
-    block(145, 245, 50, 25, "encoder", Q)
-    block(675, 775, 25, 50, "decoder", GAP)
-    block(830, 900, 35, 35, "image\nof z", FAINT)
+    block(axes, 130, 20, 90, 35, 35, "image\nx", FAINT)
+    block(axes, 130, 145, 245, 50, 25, "encoder", Q)
+    block(axes, 130, 675, 775, 25, 50, "decoder", GAP)
+    block(axes, 130, 830, 900, 35, 35, "image\nof z", FAINT)
     z, drawn = np.linspace(-3, 3, 200), 1.1
     place = 420 + 38 * z                                            # one unit of z is 38 units of the picture
     axes.plot(place, 105 + 32 * np.exp(-0.5 * z**2), color=SOFT, linewidth=1.2, linestyle=(0, (4, 3)))
@@ -77,8 +69,8 @@ def model_picture() -> Figure:
     word(343, 142, "prior N(0, I)", SOFT)
     word(605, 130, "draw z", X, TITLE)
     for start, end in ((95, 140), (250, 300), (540, 575), (635, 670), (780, 825)):
-        axes.annotate("", (end, 130), (start, 130), arrowprops={"arrowstyle": "->", "color": INK, "linewidth": 1.2})
-    axes.annotate("", (345, 84), (500, 84), arrowprops={"arrowstyle": "<->", "color": Q, "linewidth": 1.2})
+        arrow(axes, (start, 130), (end, 130))
+    arrow(axes, (345, 84), (500, 84), Q, "<->")
     word(422, 66, "KL(q‖prior): what the code costs, in nats", Q)
     axes.plot([55, 55, 865, 865], [88, 20, 20, 88], color=GAP, linewidth=1.2)
     word(460, 3, "reconstruction = −log p(x|z): how badly the decoder explains x, in nats", GAP)
