@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import signal
 
-# A test run in the background of a script ignores Ctrl-C, and so would all that it starts.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 # Before anything imports torch: more threads than one make small models slower, and timings unsteady.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
 from dgmlab.doctor import chromium as find_chromium
+
+# A test run in the background of a script ignores Ctrl-C, and so would all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REQUIRED = os.environ.get("DGMLAB_REQUIRE_BROWSER", "") not in ("", "0")
 

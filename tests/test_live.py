@@ -19,7 +19,6 @@ from dgmlab.training import NonFinite, live
 
 from .support import assert_equal_to_the_bit, process, tiny_run, train
 
-
 others: set[threading.Thread] = set()
 
 

@@ -23,6 +23,7 @@ from ..training.live import Live, is_live
 from ..training.session import save_session
 from .annealing_pictures import schedule_picture
 from .controls import kl_schedules
+from .dragged import Dragged, image_of
 from .panel import Panel
 from .pictures import Curves, Trace
 from .pictures.ellipses import Ellipses, Places
@@ -234,16 +235,15 @@ def side_by_side(runs: Mapping[str, Run], *, steps: int = 1500, pace: float | No
 # -- a schedule to be dragged ----------------------------------------------------------------------------------------
 
 
-class ScheduleWidget:
+class ScheduleWidget(Dragged):
     """What :func:`drag_schedule` returns. ``schedule`` is what the sliders say."""
 
     def __init__(self, steps: int, cycles: int, ramp: float, shape: str, start: float, stop: float):
         self.schedule = Schedule(steps, start, stop, cycles, ramp, 0.0, shape)
-        if is_live():
-            self._build()
+        super().__init__()
 
-    def _build(self):
-        self._lock, s = threading.Lock(), self.schedule
+    def build(self):
+        s = self.schedule
         style, layout = {"description_width": "110px"}, {"width": "330px"}
         self.cycles = widgets.IntSlider(s.cycles, min=1, max=8, description="cycles M", style=style, layout=layout)
         self.ramp = widgets.FloatSlider(s.ramp, min=0, max=1, step=0.05, description="ramp R", style=style,
@@ -251,32 +251,23 @@ class ScheduleWidget:
         self.range = widgets.FloatRangeSlider(value=(s.start, s.stop), min=0, max=2, step=0.05, style=style,
                                               description="start, stop", layout=layout)
         self.shape = widgets.ToggleButtons(options=list(SHAPES), value=s.shape, style={"button_width": "80px"})
-        self.image = widgets.Image(format="png", width=720, layout={"width": "720px", "height": "200px"})
+        self.image = image_of((720, 200))
         self.widget = widgets.VBox([widgets.HBox([self.cycles, self.ramp]), widgets.HBox([self.range, self.shape]),
                                     self.image])
-        for control in (self.cycles, self.ramp, self.range, self.shape):
-            control.observe(lambda change: self.draw(), "value")
-        self.draw()
+        self.follow(self.cycles, self.ramp, self.range, self.shape)
 
-    def draw(self) -> None:
-        """Take over what the sliders say, and show it."""
-        with self._lock:
-            start, stop = self.range.value
-            self.schedule = Schedule(self.schedule.steps, start, stop, self.cycles.value, self.ramp.value, 0.0,
-                                     self.shape.value)
-            self.image.value = png(self._picture(), 1.5)
+    def paint(self):
+        start, stop = self.range.value
+        self.schedule = Schedule(self.schedule.steps, start, stop, self.cycles.value, self.ramp.value, 0.0,
+                                 self.shape.value)
+        self.image.value = png(self._picture(), 1.5)
 
     def _picture(self):
         return schedule_picture({"β": self.schedule}, self.schedule.steps, 720, 200)
 
-    def _ipython_display_(self):
-        if is_live():
-            from IPython.display import display
-
-            display(self.widget)
-        else:
-            show(self._picture(), alt=f"The KL weight over {self.schedule.steps:,} steps: {self.schedule}, each ramp "
-                                      f"over {self.schedule.ramp:.0%} of its cycle.")
+    def show_still(self):
+        show(self._picture(), alt=f"The KL weight over {self.schedule.steps:,} steps: {self.schedule}, each ramp "
+                                  f"over {self.schedule.ramp:.0%} of its cycle.")
 
 
 def drag_schedule(steps: int = 1500, cycles: int = 4, ramp: float = 0.5, shape: str = "linear", start: float = 0.0,

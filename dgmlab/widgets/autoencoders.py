@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-
 import ipywidgets as widgets
 import torch
 from torch import Tensor
 
 from ..errors import LabError
 from ..models.pca import PCA
-from ..plots import DPI, png, show
+from ..plots import png, show
 from ..training import Run
-from ..training.live import is_live
 from .autoencoder_pictures import CurvePicture, code_grid
+from .dragged import Dragged, image_of
 from .panel import Panel
 from .pictures import Curves, ImageRows, LatentMap
 
@@ -114,46 +112,31 @@ def autoencoder_panel(run: Run, *, steps: int = 2000, pace: float | None = None,
     return panel
 
 
-class CurveWidget:
+class CurveWidget(Dragged):
     """What :func:`drag_code` returns; a notebook cell that ends with it shows it."""
 
     def __init__(self, model, pca: PCA, x: Tensor, place: float):
         self.picture = CurvePicture(model, pca, x)
         self.picture.update(place)
         self._place = place
-        if is_live():
-            self._build()
+        super().__init__()
 
-    def _build(self):
-        self._lock = threading.Lock()           # a figure is drawn by one thread at a time
-        self._asked = 0
+    def build(self):
         self.place = widgets.FloatSlider(self._place, min=0, max=100, step=0.5,
                                          description="from left (0) to right (100)",
                                          readout_format=".0f", style={"description_width": "190px"},
                                          layout={"width": "620px"}, tooltip="Through the codes of the data, from the "
                                          "leftmost end to the rightmost, for both models")
-        width, height = (round(inches * DPI) for inches in self.picture.fig.get_size_inches())
-        self.image = widgets.Image(format="png", width=width, layout={"width": f"{width}px", "height": f"{height}px"})
+        self.image = image_of(self.picture.fig)
         self.widget = widgets.VBox([self.place, self.image])
-        self.place.observe(lambda change: self.draw(), "value")
-        self.draw()
+        self.follow(self.place)
 
-    def _ipython_display_(self):
-        if is_live():
-            from IPython.display import display
+    def paint(self):
+        self.picture.update(self.place.value)
+        self.image.value = png(self.picture.fig, 1.5)
 
-            display(self.widget)
-        else:
-            show(self.picture.fig, self.alt())
-
-    def draw(self) -> None:
-        """Show what the slider says. Of the moves that arrive while a picture is drawn, only the last is drawn."""
-        self._asked += 1
-        mine = self._asked
-        with self._lock:
-            if mine == self._asked:
-                self.picture.update(self.place.value)
-                self.image.value = png(self.picture.fig, 1.5)
+    def show_still(self):
+        show(self.picture.fig, self.alt())
 
     def alt(self) -> str:
         """What the still picture shows."""

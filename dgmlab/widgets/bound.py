@@ -7,14 +7,13 @@ splits into ELBO and gap. Nothing trains here: every move is integrated anew in 
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Mapping
 
 import ipywidgets as widgets
 
 from ..experiments.inference import Bound, CurveModel, best_gaussian
-from ..plots import DPI, png, show
-from ..training.live import is_live
+from ..plots import png, show
+from .dragged import Dragged, image_of
 from .vae_pictures import BoundPicture
 
 POINTS = {"near the curve": (1.4, -0.2), "nearer to one leg": (0.5, 1.2), "between the legs": (0.0, 1.2)}
@@ -22,7 +21,7 @@ LOWEST = math.log10(0.02)               # of the slider of σ, as a power of ten
 STEP = (math.log10(0.5) - LOWEST) / 280     # the page rounds to whole steps, and 0.5, where it starts, is one
 
 
-class BoundWidget:
+class BoundWidget(Dragged):
     """What :func:`drag_bound` returns; a notebook cell that ends with it shows it.
 
     Attributes:
@@ -35,12 +34,10 @@ class BoundWidget:
         self.picture = BoundPicture(model)
         self.bound = self.picture.update(next(iter(self.points.values())), mean, sigma)
         self._start = mean, sigma
-        if is_live():
-            self._build(mean, sigma)
+        super().__init__()
 
-    def _build(self, mean, sigma):
-        self._lock = threading.Lock()           # a figure is drawn by one thread at a time
-        self._asked = 0
+    def build(self):
+        mean, sigma = self._start
         self.point = widgets.ToggleButtons(options=list(self.points), tooltip="Where the observation x lies",
                                            style={"button_width": "140px"})
         self.mean = widgets.FloatSlider(mean, min=-3.5, max=3.5, step=0.01, description="mean m of q")
@@ -53,37 +50,25 @@ class BoundWidget:
         prior.on_click(lambda _: self.move(0.0, 1.0))
         best.on_click(lambda _: self.move(*best_gaussian(self.model, self.points[self.point.value])))
         self.prior, self.best = prior, best
-        width, height = (round(inches * DPI) for inches in self.picture.fig.get_size_inches())
-        self.image = widgets.Image(format="png", width=width, layout={"width": f"{width}px", "height": f"{height}px"})
+        self.image = image_of(self.picture.fig)
         self.numbers = widgets.HTML()
         self.widget = widgets.VBox([widgets.HBox([widgets.Label("x lies"), self.point, prior, best]),
                                     widgets.HBox([self.mean, self.sigma]), self.image, self.numbers])
-        for control in (self.point, self.mean, self.sigma):
-            control.observe(lambda change: self.draw(), "value")
-        self.draw()
+        self.follow(self.point, self.mean, self.sigma)
 
-    def _ipython_display_(self):
-        if is_live():
-            from IPython.display import display
-
-            display(self.widget)
-        else:
-            show(self.picture.fig, self.alt())
+    def show_still(self):
+        show(self.picture.fig, self.alt())
 
     def move(self, mean: float, sigma: float) -> None:
         """Set q; the sliders follow."""
-        self.mean.value = min(max(round(mean, 3), self.mean.min), self.mean.max)
-        self.sigma.value = min(max(sigma, 10**self.sigma.min), 10**self.sigma.max)
+        with self.together():
+            self.mean.value = min(max(round(mean, 3), self.mean.min), self.mean.max)
+            self.sigma.value = min(max(sigma, 10**self.sigma.min), 10**self.sigma.max)
 
-    def draw(self) -> None:
-        """Show what the sliders say. Of the moves that arrive while a picture is drawn, only the last is drawn."""
-        self._asked += 1
-        mine = self._asked
-        with self._lock:
-            if mine == self._asked:
-                self.bound = self.picture.update(self.points[self.point.value], self.mean.value, self.sigma.value)
-                self.image.value = png(self.picture.fig, 1.5)
-                self.numbers.value = in_words(self.bound)
+    def paint(self):
+        self.bound = self.picture.update(self.points[self.point.value], self.mean.value, self.sigma.value)
+        self.image.value = png(self.picture.fig, 1.5)
+        self.numbers.value = in_words(self.bound)
 
     def alt(self) -> str:
         """What the still picture shows."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 
 import ipywidgets as widgets
@@ -18,6 +17,7 @@ from ..plots import DPI, png, show, show_png
 from ..rng import Rng
 from ..training import Run
 from ..training.live import is_live
+from .dragged import Dragged, image_of
 from .generator_pictures import CodePicture
 from .panel import Panel
 from .pictures import Curves, ImageRows
@@ -60,7 +60,7 @@ def line_data(generator, samples: np.ndarray, extent: tuple[float, float], targe
     return {key: value.numpy() if isinstance(value, torch.Tensor) else value for key, value in data.items()}
 
 
-class HandWidget:
+class HandWidget(Dragged):
     """What :func:`drag_generator` returns; a notebook cell that ends with it shows it.
 
     Attributes:
@@ -77,8 +77,7 @@ class HandWidget:
         self._noise = Rng(seed).normal((SAMPLES, 1))
         self.score, self.best = None, 1.0
         self.data = self._collect()
-        if is_live():
-            self._build()
+        super().__init__()
 
     def weights(self) -> dict:
         """The weights as they are now, for ``make_run(start=...)`` or ``TanhUnits(**weights)``."""
@@ -94,8 +93,7 @@ class HandWidget:
             self.best = min(self.best, self.score)
         return data | {"title": "Codes go up to the curve and over to the side; where the curve is flat they pile up"}
 
-    def _build(self):
-        self._lock, self._asked, self._setting = threading.Lock(), 0, False
+    def build(self):
         self.sliders, self.titles, columns = {}, [], []
         limits = {"offset": (-3, 3), "slope": (-3, 3), "height": (-4, 4), "steepness": (0.2, 10), "place": (-3, 3)}
         groups = [("the line", [("offset", None), ("slope", None)])] + [
@@ -110,7 +108,7 @@ class HandWidget:
                 slider = widgets.FloatSlider(min(max(value, limits[name][0]), limits[name][1]), min=limits[name][0],
                                              max=limits[name][1], step=0.01, description=name,
                                              style={"description_width": "72px"}, layout={"width": "300px"})
-                slider.observe(lambda change: self.draw(), "value")
+                self.follow(slider)
                 self.sliders[name, k] = slider
                 column.append(slider)
             columns.append(widgets.VBox(column))
@@ -124,13 +122,11 @@ class HandWidget:
             shapes.append(button)
         again = widgets.Button(description="new samples", tooltip="Draw other codes", layout={"width": "110px"})
         again.on_click(lambda _: self._redraw_codes())
-        width, height = self.picture.size
-        self.image = widgets.Image(format="png", width=width, layout={"width": f"{width}px", "height": f"{height}px"})
+        self.image = image_of(self.picture.size)
         self.words = widgets.HTML(layout={"min_height": "28px"})
         line = {"align_items": "center", "flex_flow": "row wrap"}
         self.widget = widgets.VBox([widgets.HBox([widgets.Label("start from"), *shapes, again, self.menu], layout=line),
                                     widgets.HBox(columns, layout={"flex_flow": "row wrap"}), self.words, self.image])
-        self.draw()
 
     def set(self, offset: float = 0.0, slope: float = 1.0, height=(0.0, 0.0), steepness=(2.0, 2.0),
             place=(-1.0, 1.0)) -> None:
@@ -140,11 +136,10 @@ class HandWidget:
             self.generator = TanhUnits(**values)
             self.data = self._collect()
             return
-        self._setting = True                    # one picture for all of them
-        for (name, k), slider in self.sliders.items():
-            slider.value = min(max(round(values[name] if k is None else values[name][k], 2), slider.min), slider.max)
-        self._setting = False
-        self.draw()
+        with self.together():
+            for (name, k), slider in self.sliders.items():
+                value = round(values[name] if k is None else values[name][k], 2)
+                slider.value = min(max(value, slider.min), slider.max)
 
     def _aim(self, change):
         self.target, self.best = change["new"], 1.0
@@ -155,22 +150,14 @@ class HandWidget:
         self._noise = Rng(self.seed).normal((SAMPLES, 1))
         self.draw()
 
-    def draw(self) -> None:
-        """Show what the sliders say. Of the moves that arrive while a picture is drawn, only the last is drawn."""
-        if self._setting:
-            return
-        self._asked += 1
-        mine = self._asked
-        with self._lock:
-            if mine != self._asked:
-                return
-            values = {name: [s.value for (n, _), s in self.sliders.items() if n == name] for name, _ in self.sliders}
-            self.generator = TanhUnits(values.pop("offset")[0], values.pop("slope")[0], **values)
-            for k, (title, height) in enumerate(zip(self.titles[1:], values["height"], strict=True), 1):
-                title.value = f"<b>tanh unit {k}</b>" + ("" if height else " &nbsp; height 0: switched off")
-            self.data = self._collect()
-            self.image.value = self.picture.render(self.data, "png")
-            self.words.value = self.in_words()
+    def paint(self):
+        values = {name: [s.value for (n, _), s in self.sliders.items() if n == name] for name, _ in self.sliders}
+        self.generator = TanhUnits(values.pop("offset")[0], values.pop("slope")[0], **values)
+        for k, (title, height) in enumerate(zip(self.titles[1:], values["height"], strict=True), 1):
+            title.value = f"<b>tanh unit {k}</b>" + ("" if height else " &nbsp; height 0: switched off")
+        self.data = self._collect()
+        self.image.value = self.picture.render(self.data, "png")
+        self.words.value = self.in_words()
 
     def in_words(self) -> str:
         """The score as a line of HTML."""
@@ -178,15 +165,6 @@ class HandWidget:
             return "Choose <i>data to imitate</i> to get a score."
         return (f"<b>{self.score:.3f}</b> of the mass lies in the wrong place (total variation, exact; "
                 f"0 is perfect, 1 is nothing in common) &emsp; your best so far: <b>{self.best:.3f}</b>")
-
-    def _ipython_display_(self):
-        if is_live():
-            from IPython.display import display
-
-            bundle = self.widget._repr_mimebundle_() | {"text/plain": "The sliders. Run this cell to see them."}
-            display(bundle, raw=True)
-        else:
-            self.show_still()
 
     def show_still(self) -> None:
         """The picture of the present weights, as a PNG with alt text."""
@@ -316,7 +294,7 @@ def _top(target) -> float:
 # -- a code through a network to an image ------------------------------------------------------------------------------
 
 
-class CodeWidget:
+class CodeWidget(Dragged):
     """What :func:`slide_code` returns; a notebook cell that ends with it shows it.
 
     Attributes:
@@ -328,13 +306,10 @@ class CodeWidget:
         self.generators, self.name, self.z, self.moved = generators, list(generators)[-1], code.clone(), 0
         self.picture = CodePicture()
         self._draws = Rng(1)
-        if is_live():
-            self._build()
-        else:
-            self.picture.update(self.generators[self.name], self.z, self.moved)
+        self.picture.update(self.generators[self.name], self.z, self.moved)
+        super().__init__()
 
-    def _build(self):
-        self._lock, self._asked, self._setting = threading.Lock(), 0, False
+    def build(self):
         self.which = widgets.ToggleButtons(options=list(self.generators), value=self.name,
                                            style={"button_width": "150px"})
         self.sliders = [widgets.FloatSlider(_on_slider(value.item()), min=-3, max=3, step=0.05, description=f"z{k + 1}",
@@ -344,50 +319,33 @@ class CodeWidget:
         zero = widgets.Button(description="z = 0", tooltip="The middle of the prior", layout={"width": "80px"})
         new.on_click(lambda _: self.set(self._draws.normal((len(self.z),))))
         zero.on_click(lambda _: self.set(torch.zeros(len(self.z))))
-        width, height = (round(inches * DPI) for inches in self.picture.fig.get_size_inches())
-        self.image = widgets.Image(format="png", width=width, layout={"width": f"{width}px", "height": f"{height}px"})
+        self.image = image_of(self.picture.fig)
         self.widget = widgets.VBox([
             widgets.HBox([self.which, new, zero]),
             widgets.HBox([widgets.VBox(self.sliders), self.image], layout={"flex_flow": "row wrap"})])
-        self.which.observe(lambda change: self.draw(), "value")
         for k, slider in enumerate(self.sliders):
             slider.observe(lambda change, k=k: self._slid(k), "value")
-        self.draw()
+        self.follow(self.which, *self.sliders)
 
     def set(self, z: torch.Tensor) -> None:
         """Show another code; the sliders follow."""
-        self._setting = True
-        for slider, value in zip(self.sliders, z, strict=True):
-            slider.value = _on_slider(value.item())
-        self._setting = False
-        self.draw()
+        moved = self.moved
+        with self.together():
+            for slider, value in zip(self.sliders, z, strict=True):
+                slider.value = _on_slider(value.item())
+            self.moved = moved                  # the strips stay those of the number that was dragged last
 
     def _slid(self, k):
-        if not self._setting:
-            self.moved = k
-            self.draw()
+        self.moved = k
 
-    def draw(self) -> None:
-        """Show what the sliders say. Of the moves that arrive while a picture is drawn, only the last is drawn."""
-        if self._setting:
-            return
-        self._asked += 1
-        mine = self._asked
-        with self._lock:
-            if mine == self._asked:
-                self.name = self.which.value
-                self.z = torch.tensor([slider.value for slider in self.sliders])
-                self.picture.update(self.generators[self.name], self.z, self.moved)
-                self.image.value = png(self.picture.fig, 1.5)
+    def paint(self):
+        self.name = self.which.value
+        self.z = torch.tensor([slider.value for slider in self.sliders])
+        self.picture.update(self.generators[self.name], self.z, self.moved)
+        self.image.value = png(self.picture.fig, 1.5)
 
-    def _ipython_display_(self):
-        if is_live():
-            from IPython.display import display
-
-            bundle = self.widget._repr_mimebundle_() | {"text/plain": "The sliders. Run this cell to see them."}
-            display(bundle, raw=True)
-        else:
-            show(self.picture.fig, self.picture.alt())
+    def show_still(self):
+        show(self.picture.fig, self.picture.alt())
 
 
 def _on_slider(value: float) -> float:

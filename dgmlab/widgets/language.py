@@ -14,8 +14,8 @@ from ..experiments.language import code, interpolate
 from ..plots import DPI, png, show
 from ..rng import Rng
 from ..training import Run
-from ..training.live import is_live
 from .controls import kl_schedules
+from .dragged import Dragged
 from .language_pictures import SentenceLines, answers_picture
 from .panel import Panel
 from .pictures import Curves, Trace
@@ -109,7 +109,7 @@ def language_panel(run: Run, *, first: str, last: str, steps: int = 600, pace: f
     return panel
 
 
-class Conversation:
+class Conversation(Dragged):
     """What :func:`ask` returns; a notebook cell that ends with it shows it.
 
     Attributes:
@@ -122,20 +122,19 @@ class Conversation:
             raise LabError("There is nobody to ask; give at least one trained run by name.")
         self.runs, self.n, self.seed = dict(runs), n, seed
         self.dialogues = next(iter(self.runs.values())).dialogues
-        self._draw(context, greedy=False)
-        if is_live():
-            self._build(context)
+        self._answer(context, greedy=False)
+        super().__init__()
 
-    def _draw(self, context: str, greedy: bool):
+    def _answer(self, context: str, greedy: bool):
         self.shown = {name: answers(run, context, self.n, self.seed, greedy) for name, run in self.runs.items()}
         known = (self.dialogues.train.acts >= 0).all() and context in contexts()
         self.context = context
         self.figure = answers_picture(self.shown, valid_answers(context) if known else None, context)
 
-    def _build(self, context):
+    def build(self):
         text = self.dialogues
         held_out = sorted({text.words(row) for row in text.test.contexts})
-        self.choice = widgets.Combobox(value=context, options=held_out, continuous_update=False, description="say",
+        self.choice = widgets.Combobox(value=self.context, options=held_out, continuous_update=False, description="say",
                                        tooltip="One of the held-out contexts, or anything in their words",
                                        style={"description_width": "40px"}, layout={"width": "460px"})
         self.again = widgets.Button(description="draw again", icon="refresh", layout={"width": "120px"})
@@ -144,29 +143,25 @@ class Conversation:
         self.told = widgets.HTML()
         self.image = widgets.Image(format="png", layout={"width": f"{self.figure.get_figwidth() * DPI:.0f}px"})
         self.widget = widgets.VBox([widgets.HBox([self.choice, self.again, self.greedy]), self.told, self.image])
-        self.again.on_click(lambda _: self._asked(new=True))
-        for control in (self.choice, self.greedy):
-            control.observe(lambda change: self._asked(), "value")
-        self.image.value = png(self.figure, 1.5)
+        self.again.on_click(lambda _: self._again())
+        self.follow(self.choice, self.greedy)
 
-    def _asked(self, new: bool = False):
-        self.seed += new
+    def _again(self):
+        self.seed += 1
+        self.draw()
+
+    def paint(self):
         try:
-            self._draw(self.choice.value, self.greedy.value)
+            self._answer(self.choice.value, self.greedy.value)
         except LabError as error:
             self.told.value = f"<span style='color:#b00020'>{_escaped(str(error))}</span>"
             return
         self.told.value = ""
         self.image.value = png(self.figure, 1.5)
 
-    def _ipython_display_(self):
-        from IPython.display import display
-
-        if is_live():
-            display(self.widget)
-        else:
-            said = "; ".join(f"{name}: {', '.join(given)}" for name, given in self.shown.items())
-            show(self.figure, f"Answers to “{self.context}”. {said}.")
+    def show_still(self):
+        said = "; ".join(f"{name}: {', '.join(given)}" for name, given in self.shown.items())
+        show(self.figure, f"Answers to “{self.context}”. {said}.")
 
 
 def ask(runs: dict[str, Run], context: str, n: int = 10, seed: int = 0) -> Conversation:

@@ -29,6 +29,30 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason="no Chromium on this machine"))
 
 
+def until(condition, what: str, seconds: float = 60):
+    """Wait until ``condition()`` holds; returns what it returned."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.2)
+    raise AssertionError(f"waited {seconds} s in vain: {what}")
+
+
+def drag(page, handle, pixels: int):
+    """Move a slider's handle by so many screen pixels, as a hand does."""
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for i in range(1, 11):
+        page.mouse.move(x + pixels * i / 10, y)
+        time.sleep(0.02)
+    page.mouse.up()
+
+
 class Server:
     """A JupyterLab of its own: its own settings, its own runtime folder, a copy of the labs."""
 

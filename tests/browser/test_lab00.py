@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from .test_lab03 import until
+from .conftest import until
 
 pytestmark = pytest.mark.browser
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from .test_lab03 import until
+from .conftest import drag, until
 
 pytestmark = pytest.mark.browser
 LAB = "01_generator_networks.ipynb"
@@ -26,18 +26,6 @@ def execute(notebook, code: str):
     notebook.page.evaluate("""async code => {
         const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
         await kernel.requestExecute({code: code}).done; }""", code)
-
-
-def drag(page, handle, by: int):
-    handle.scroll_into_view_if_needed()
-    box = handle.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x, y)
-    page.mouse.down()
-    for i in range(1, 11):
-        page.mouse.move(x + i * by / 10, y)
-        time.sleep(0.03)
-    page.mouse.up()
 
 
 def test_drag_a_weight(open_notebook):

@@ -6,21 +6,9 @@ import time
 
 import pytest
 
-from .test_lab03 import until
+from .conftest import drag, until
 
 pytestmark = pytest.mark.browser
-
-
-def drag(page, handle, pixels: int):
-    handle.scroll_into_view_if_needed()
-    box = handle.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x, y)
-    page.mouse.down()
-    for i in range(1, 11):
-        page.mouse.move(x + pixels * i / 10, y)
-        time.sleep(0.02)
-    page.mouse.up()
 
 
 def test_pick_codes_while_it_trains(open_notebook):

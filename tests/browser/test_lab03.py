@@ -9,20 +9,9 @@ import pytest
 
 from dgmlab.experiments import replay
 
-from .conftest import ARTEFACTS
+from .conftest import ARTEFACTS, until
 
 pytestmark = pytest.mark.browser
-
-
-def until(condition, what: str, seconds: float = 60):
-    """Wait until ``condition()`` holds; returns what it returned."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.2)
-    raise AssertionError(f"waited {seconds} s in vain: {what}")
 
 
 class PanelPage:

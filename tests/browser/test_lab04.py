@@ -9,7 +9,7 @@ import pytest
 
 from dgmlab.experiments import replay
 
-from .test_lab03 import until
+from .conftest import drag, until
 
 pytestmark = pytest.mark.browser
 
@@ -39,15 +39,7 @@ class Page:
     def drag(self, id, slider: int, pixels: int):
         """Move one of a cell's sliders by so many pixels."""
         handle = self.cell(id).locator(".widget-slider .noUi-handle").nth(slider)
-        handle.scroll_into_view_if_needed()
-        box = handle.bounding_box()
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        self.page.mouse.move(x, y)
-        self.page.mouse.down()
-        for i in range(1, 11):
-            self.page.mouse.move(x + pixels * i / 10, y)
-            time.sleep(0.02)
-        self.page.mouse.up()
+        drag(self.page, handle, pixels)
 
     def show(self, id):
         self.cell(id).scroll_into_view_if_needed()

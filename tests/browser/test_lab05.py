@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .test_lab03 import until
+from .conftest import until
 
 pytestmark = pytest.mark.browser
 
