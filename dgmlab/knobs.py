@@ -121,6 +121,7 @@ class Knobs(traitlets.HasTraits):
         self._lock = threading.RLock()
         self._pending: list[dict] = []      # changes since the last step, not yet in force
         self._agenda: list[dict] = []       # changes that a replay still has to make, by step
+        self._plan: list[dict] = []         # those of them that a reset makes again
         self._schedules: dict[str, Schedule] = {}
         self._snapshot: SimpleNamespace | None = None
         self._names = tuple(self.traits())
@@ -189,7 +190,7 @@ class Knobs(traitlets.HasTraits):
             for name, value in self.initial.items():
                 setattr(self, name, value)
             self._pending.clear()
-            self._agenda.clear()
+            self._agenda = list(self._plan)
             self.log.clear()
             self._in_force = dict(self.initial)
             self._snapshot = None
@@ -229,8 +230,11 @@ class Knobs(traitlets.HasTraits):
                 setattr(self, name, value)
             self._pending.clear()
 
-    def replay(self, log: list[dict]) -> None:
-        """Make the changes of ``log`` again, each at its own step. Changes by hand are still possible meanwhile."""
+    def replay(self, log: list[dict], *, planned: bool = False) -> None:
+        """Make the changes of ``log`` again, each at its own step. Changes by hand are still possible meanwhile.
+
+        Changes that are ``planned`` belong to the knobs as they were made: a :meth:`reset` makes them again.
+        """
         for event in log:
             self._check_name(event["knob"])
             if "schedule" in event:
@@ -239,6 +243,7 @@ class Knobs(traitlets.HasTraits):
                 self.traits()[event["knob"]].validate(self, event["value"])
         with self._lock:
             self._agenda = sorted(self._agenda + list(log), key=lambda event: event["step"])
+            self._plan = sorted(self._plan + (log if planned else []), key=lambda event: event["step"])
 
     # -- inside --------------------------------------------------------------------------------------------------
 

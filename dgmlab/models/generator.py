@@ -36,15 +36,16 @@ class Generator(nn.Module):
         body: ``mlp``, or ``conv`` for images with sides from 8 to 64.
         activation: one of ``nets.ACTIVATIONS``.
         output: what the last layer's numbers go through: ``linear``, ``sigmoid`` (into 0 to 1) or ``tanh``.
+        width: of a conv body: its channels are this many times 32 and 64.
     """
 
     def __init__(self, latent: int = 1, shape=(1,), hidden=(64, 64), body: str = "mlp", activation: str = "tanh",
-                 output: str = "linear"):
+                 output: str = "linear", width: float = 1.0):
         super().__init__()
         check_number("The number of latent dimensions", latent, 1, whole=True)
         check_choice("The output", output, OUTPUTS)
         self.latent, self.shape = latent, check_shape(shape)
-        self.decoder = Decoder(latent, hidden, self.shape, body, activation)
+        self.decoder = Decoder(latent, hidden, self.shape, body, activation, width)
         self.output = OUTPUTS[output]()
 
     def forward(self, z: Tensor) -> Tensor:

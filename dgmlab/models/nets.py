@@ -26,20 +26,22 @@ def mlp(sizes: Sequence[int], activation: str = "relu") -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def conv_stages(shape: Sequence[int]) -> list[tuple[int, int, int]]:
-    """The shapes (C, H, W) after each halving of an image, down to a side below 8; 32 channels, then 64."""
+def conv_stages(shape: Sequence[int], width: float = 1.0) -> list[tuple[int, int, int]]:
+    """The shapes (C, H, W) after each halving of an image, down to a side below 8; 32 channels, then 64, each times
+    ``width``."""
     sides, stages = tuple(shape[1:]), [tuple(shape)]
     while min(sides) >= 8:
         sides = tuple(side // 2 for side in sides)
-        stages.append((32 if len(stages) == 1 else 64, *sides))
+        stages.append((round(width * (32 if len(stages) == 1 else 64)), *sides))
     return stages
 
 
 def make_encoder(shape: Sequence[int], hidden: Sequence[int], out: int, body: str = "mlp",
-                 activation: str = "relu") -> nn.Sequential:
+                 activation: str = "relu", width: float = 1.0) -> nn.Sequential:
     """An image to ``out`` numbers, (B, C, H, W) -> (B, out): with ``body="conv"`` convolutions of stride 2, an MLP."""
     check_body(shape, hidden, body, activation)
-    stages = conv_stages(shape) if body == "conv" else [tuple(shape)]
+    check_number("The width of the convolutions", width, 1 / 32)
+    stages = conv_stages(shape, width) if body == "conv" else [tuple(shape)]
     layers: list[nn.Module] = []
     for i in range(len(stages) - 1):
         layers += [nn.Conv2d(stages[i][0], stages[i + 1][0], 4, stride=2, padding=1), ACTIVATIONS[activation]()]
@@ -50,10 +52,11 @@ class Decoder(nn.Module):
     """A code to the numbers of an image, (..., L) -> (..., D): an MLP, then the encoder's convolutions turned round."""
 
     def __init__(self, latent: int, hidden: Sequence[int], shape: Sequence[int], body: str = "mlp",
-                 activation: str = "relu"):
+                 activation: str = "relu", width: float = 1.0):
         super().__init__()
         check_body(shape, hidden, body, activation)
-        stages = conv_stages(shape) if body == "conv" else [tuple(shape)]
+        check_number("The width of the convolutions", width, 1 / 32)
+        stages = conv_stages(shape, width) if body == "conv" else [tuple(shape)]
         self.dense = mlp([latent, *hidden, math.prod(stages[-1])], activation)
         self.grid = stages[-1]
         layers: list[nn.Module] = []

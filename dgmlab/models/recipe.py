@@ -55,6 +55,10 @@ class Recipe(nn.Module):
         """The optimizer of one player; ``fast`` holds what the device allows (``fused``, ``capturable``)."""
         return torch.optim.Adam(parameters, lr=1e-3, **fast)
 
+    def batches(self, knobs) -> int:
+        """How many batches the step takes in; they come as one, each after the other along the leading dimension."""
+        return 1
+
     def step(self, batch: tuple[Tensor, ...], knobs, rng: Rng, update: Callable) -> dict[str, Tensor]:
         """One training step: compute losses and call ``update(player, loss, **settings)`` for each descent.
 

@@ -194,6 +194,9 @@ class Run:
 
     def _one_step(self, knobs):
         batch = self.batches.next(self._order, self.rng)
+        more = [self.batches.next(self._order, self.rng) for _ in range(self.model.batches(knobs) - 1)]
+        if more:
+            batch = tuple(torch.cat(parts) for parts in zip(batch, *more, strict=True))
         if self._graph:
             return self._graph(batch, knobs)
         with self.autocast():
