@@ -86,6 +86,8 @@ class KnobControl:
                 value = round(self.input.min + round((value - self.input.min) / self.input.step) * self.input.step, 9)
         elif isinstance(self.input, widgets.SelectionSlider) and value not in dict(self.input.options).values():
             self.input.options = _options([v for _, v in self.input.options] + [value])
+        elif isinstance(self.input, widgets.ToggleButtons) and value not in self.input.options:
+            self.input.options = (*self.input.options, value)       # a panel may offer only some of the choices
         self._shown.append(value)
         self._quietly(self.input, value)
 

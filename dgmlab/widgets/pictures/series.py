@@ -33,14 +33,16 @@ class Curves(Picture):
         what: what the lines are, for the alt text.
         smooth: number of steps over which the lines are averaged; what is averaged away stays as a pale band. The
             average looks backwards only, so that nothing seems to happen before its cause.
+        log: the axis goes by powers of ten, and averages are geometric; values that are not above 0 leave gaps.
+        colours: of the lines, in their order.
     """
 
     needs = ("steps", "values")
 
     def __init__(self, source=None, *, title="", size=(400, 300), unit: str = "", smooth: float = 0,
-                 what: str = "Loss terms", **options):
+                 what: str = "Loss terms", log: bool = False, colours: Sequence[str] = LINES, **options):
         super().__init__(source, title=title, size=size, **options)
-        self.unit, self.smooth, self.what = unit, smooth, what
+        self.unit, self.smooth, self.what, self.log, self.colours = unit, smooth, what, log, tuple(colours)
 
     def check(self, data):
         super().check(data)
@@ -50,7 +52,17 @@ class Curves(Picture):
                 raise LabError(f"The curve {name!r} has {len(values)} values for {n} steps; there must be as many.")
 
     def collect(self, run):
-        return thin(super().collect(run))
+        return self._thin(super().collect(run))
+
+    def _thin(self, data):
+        if self.log and "low" not in data:
+            values = {name: np.asarray(values, float) for name, values in data["values"].items()}
+            data = {**data, "values": {name: np.log10(v, where=v > 0, out=np.full(v.shape, np.nan))
+                                       for name, v in values.items()}}
+        return thin(data)
+
+    def _in_words(self, value, steady=False):
+        return short(10.0**value if self.log else value, steady=steady)
 
     def build(self):
         self.stage.names = None
@@ -58,11 +70,14 @@ class Curves(Picture):
         self.stage.event_artists = []
         self.frame(52, 42, 20, "step", self.unit)
         self.stage.axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+        if self.log:
+            self.stage.axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+            self.stage.axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"$10^{{{v:.0f}}}$"))
         self.stage.hint = self.moves(self.stage.axes.text(0.5, 0.5, "", transform=self.stage.axes.transAxes, color=SOFT,
                                                           fontsize=LABEL, ha="center", va="center"), on_axes=False)
 
     def draw(self, data):
-        stage, data = self.stage, thin(data)
+        stage, data = self.stage, self._thin(data)
         steps, names = data["steps"], tuple(data["values"])
         if names != stage.names:
             self._new_lines(names)
@@ -82,7 +97,7 @@ class Curves(Picture):
             ring = np.concatenate([np.stack([x, high[finite]], 1), np.stack([x, low[finite]], 1)[::-1]])
             artists.band.set_verts([ring] if len(ring) > 2 and (high[finite] > low[finite]).any() else [])
             artists.dot.set_data(x[-1:], y[-1:])
-            artists.label.set_text(f"{name}\n{short(y[-1], steady=True)}" if len(y) else "")
+            artists.label.set_text(f"{name}\n{self._in_words(y[-1], steady=True)}" if len(y) else "")
             if len(y):
                 ends.append((artists.label, x[-1], y[-1]))
         box, pixel = stage.axes.bbox, stage.pixel
@@ -101,14 +116,14 @@ class Curves(Picture):
         stage.names, stage.lines = names, {}
         width = 0
         for k, name in enumerate(names):
-            colour = LINES[k % len(LINES)]
+            colour = self.colours[k % len(self.colours)]
             band = self.moves(PolyCollection([], facecolors=colour, alpha=0.22, linewidths=0))
             stage.lines[name] = SimpleNamespace(band=band)
             probe = stage.figure.text(0, 0, name, fontsize=LABEL)
             width = max(width, self.text_width(probe) / stage.pixel)
             probe.remove()
         for k, artists in enumerate(stage.lines.values()):                  # lines above all bands, labels above lines
-            colour = LINES[k % len(LINES)]
+            colour = self.colours[k % len(self.colours)]
             artists.line = self.moves(Line2D([], [], color=colour, linewidth=1.8, solid_joinstyle="round"))
             artists.dot = self.moves(Line2D([], [], color=colour, **DOT))
             artists.label = self.moves(stage.figure.text(0, 0, "", fontsize=LABEL, color=colour, va="center",
@@ -136,7 +151,7 @@ class Curves(Picture):
         self.stale()
 
     def alt(self, data):
-        data = thin(data)
+        data = self._thin(data)
         steps = data["steps"]
         if not len(steps):
             return f"{self.what} over steps: no step has been made yet."
@@ -145,10 +160,10 @@ class Curves(Picture):
             values = values[np.isfinite(values)]
             if len(values):
                 first, last = values[: max(1, len(values) // 50)].mean(), values[-max(1, len(values) // 50):].mean()
-                span = max(abs(first), abs(last))
-                verb = "stays at" if abs(last - first) <= 0.02 * span else "falls" if last < first else "rises"
-                parts.append(f"{name} {verb} {short(last)}" if verb == "stays at" else
-                             f"{name} {verb} from {short(first)} to {short(last)}")
+                same = 0.01 if self.log else 0.02 * max(abs(first), abs(last))
+                verb = "stays at" if abs(last - first) <= same else "falls" if last < first else "rises"
+                parts.append(f"{name} {verb} {self._in_words(last)}" if verb == "stays at" else
+                             f"{name} {verb} from {self._in_words(first)} to {self._in_words(last)}")
         text = f"{self.what} over {steps[-1]:,.0f} steps: {', '.join(parts) or 'no finite value'}"
         text += f" {self.unit}" if self.unit and parts else ""
         events = merge_events(data.get("events", ()), nice_above(float(steps[-1])) * 0.04)[-3:]
