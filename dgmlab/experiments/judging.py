@@ -116,7 +116,8 @@ def _run(data, features, lr, steps, batch, seed, **more):
 
 @functools.lru_cache(maxsize=16)
 def _judge(dataset, features, seed, options):
-    return train_judge(load(dataset, **dict(options)), features, seed=seed)
+    with torch.enable_grad():           # the first call may come from where gradients are switched off
+        return train_judge(load(dataset, **dict(options)), features, seed=seed)
 
 
 @functools.lru_cache(maxsize=32)
