@@ -27,6 +27,9 @@ class Bench:
         """Press a button of the first or second row of choices."""
         self.page.locator(".widget-toggle-buttons").nth(group).get_by_text(text, exact=True).click()
 
+    def speed(self, name: str):
+        self.page.locator(".widget-dropdown:visible", has_text="speed").locator("select").select_option(name)
+
     def text(self, words: str):
         return self.page.locator(".widget-html-content:visible").filter(has_text=words).first.inner_text()
 
@@ -54,15 +57,18 @@ def test_copies_turn_into_new_images(open_notebook):
 
     bench.choose("1,197", 0)
     until(lambda: notebook.ask("len(bench.run.images)") == 1197, "a new run with all images", 15)
+    bench.speed("100 steps/s")                  # so that a fast machine is not done before Pause is pressed
     until(lambda: "76,608" in bench.text("P ="), "the line says so")
     until(lambda: notebook.ask("bench.run.step") > 600, "the new run trains as the old one did", 60)
+    bench.speed("30 steps/s")
     assert 0.8 < float(bench.ratio()) < 2
     time.sleep(1)
     notebook.screenshot("00_all")
     threads = notebook.ask("[t.name for t in __import__('threading').enumerate() if t.name == 'dgmlab training']")
     assert len(threads) == 1, threads
 
-    until(lambda: "2,000 steps done" in bench.text("step "), "it pauses by itself again", 60)
+    bench.button("Pause").click()
+    until(lambda: not notebook.ask("bench.run.live.training"), "it pauses")
     bench.choose("4", 1)
     until(lambda: "P = 612" in bench.text("P ="), "a narrow network", 15)
     assert notebook.ask("bench.run.step") == 0 and not notebook.ask("bench.run.live.training")
