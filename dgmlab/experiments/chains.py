@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import check_choice, check_number
+from ..metrics.ais import sigmoid_temperatures
 from ..rng import Rng
 from .inference import CurveModel, latent_grid
 
@@ -28,11 +29,7 @@ def temperatures(number: int, spacing: str = "sigmoid") -> np.ndarray:
     """beta_0 = 0 < ... < beta_T = 1, (T + 1,): ``even``, or crowded at both ends as in Wu et al. 2017 (sec. 4.1)."""
     check_number("The number of temperatures", number, 1, whole=True)
     check_choice("The spacing", spacing, SPACINGS)
-    even = np.linspace(0, 1, number + 1)
-    if spacing == "even":
-        return even
-    curve = 1 / (1 + np.exp(-4 * (2 * even - 1)))
-    return (curve - curve[0]) / (curve[-1] - curve[0])
+    return np.linspace(0, 1, number + 1) if spacing == "even" else sigmoid_temperatures(number).numpy()
 
 
 @dataclass(frozen=True)

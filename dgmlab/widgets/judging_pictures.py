@@ -1,4 +1,4 @@
-"""The pictures of lab 07: a generator under nine meters, k-nearest-neighbour balls, annealing with one latent number."""
+"""The pictures of lab 07: a generator under nine meters, balls around neighbours, annealing with one latent number."""
 
 from __future__ import annotations
 
@@ -230,3 +230,122 @@ class AnnealPicture:
         right.axvline(t, color=SOFT, linewidth=1)
         tidy(right, "log weight of each chain (thin), log of their mean (dashed)", "step on the way", "nats")
         return t
+
+
+# -- where the truth is known ------------------------------------------------------------------------------------------
+
+def ring_picture(samples: Mapping[str, Tensor], target, says: Mapping[str, str]) -> Figure:
+    """Samples (n, 2) of several generators over the modes of ``target``, with a line of text under each name."""
+    fig = figure(250 * len(samples), 300)
+    for axes, (name, points) in zip(np.atleast_1d(fig.subplots(1, len(samples))), samples.items(), strict=True):
+        for mode in target.modes.tolist():
+            axes.add_patch(Circle(mode, 3 * target.sd, facecolor=REAL, alpha=0.45, linewidth=0))
+        axes.plot(*points[:500].T, ".", color=MADE, markersize=2.5, alpha=0.7)
+        tidy(axes, f"{name}\n{says[name]}", "$x_1$", "$x_2$" if not axes.get_subplotspec().colspan.start else "")
+        axes.set(xlim=(-2.9, 2.9), ylim=(-2.9, 2.9), xticks=[-2, 0, 2], yticks=[-2, 0, 2], box_aspect=1)
+        axes.set_title(f"{name}\n{says[name]}", fontsize=LABEL, color=INK, loc="left")
+    return fig
+
+
+# -- how a number depends on how many samples it is given --------------------------------------------------------------
+
+def size_picture(curves: Mapping[str, Mapping[str, Sequence]], title: str = "") -> Figure:
+    """A panel for each metric: mean and standard deviation over the number of samples, a line for each generator.
+
+    Args:
+        curves: metric -> generator -> the :class:`~dgmlab.metrics.features.SizePoint` of each size.
+    """
+    fig = figure(255 * len(curves), 290)
+    for axes, (metric, lines) in zip(np.atleast_1d(fig.subplots(1, len(curves))), curves.items(), strict=True):
+        points = {name: np.array([(p.size, p.mean, p.sd) for p in line]) for name, line in lines.items()}
+        axes.set_xscale("log")
+        for k, (name, (size, mean, sd)) in enumerate((name, p.T) for name, p in points.items()):
+            axes.fill_between(size, mean - sd, mean + sd, color=(REAL, BAD, MADE)[k % 3], alpha=0.25, linewidth=0)
+            axes.plot(size, mean, color=("#0B6B5C", BAD, MADE)[k % 3], linewidth=1.9, marker="os^"[k % 3],
+                      markersize=4.5, label=name)
+        sizes = next(iter(points.values()))[:, 0]
+        axes.minorticks_off()
+        axes.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
+        tidy(axes, metric, "samples n")
+    axes.legend(frameon=False, fontsize=SMALL, labelcolor=INK)
+    if title:
+        fig.suptitle(title, fontsize=TITLE, color=INK, x=0.01, ha="left")
+    return fig
+
+
+# -- copies ------------------------------------------------------------------------------------------------------------
+
+def distance_picture(distances: Mapping[str, Tensor], held_out: str) -> Figure:
+    """Distances (n,) to the nearest training image, a strip of dots for each generator, over that of held-out images.
+
+    Args:
+        held_out: the name of the strip whose median is the yardstick.
+    """
+    fig = figure(900, 40 + 58 * len(distances))
+    axes = fig.subplots()
+    yard = float(distances[held_out].median())
+    axes.axvline(yard, color="#0B6B5C", linewidth=1.2, linestyle=(0, (4, 3)))
+    for k, (name, values) in enumerate(reversed(distances.items())):
+        colour = "#0B6B5C" if name == held_out else LINES[k % len(LINES)]
+        axes.plot(values, k + 0.1 + 0.45 * (np.arange(len(values)) * 0.618034 % 1), "o", color=colour, markersize=3.2,
+                  alpha=0.35, markeredgewidth=0)
+        middle = float(values.median())
+        axes.plot([middle, middle], [k + 0.02, k + 0.62], color=colour, linewidth=3.5, solid_capstyle="butt")
+        axes.text(1.01, k + 0.3, f"{name}: {middle / yard:.2f}", transform=axes.get_yaxis_transform(), color=colour,
+                  fontsize=LABEL, va="center")
+    tidy(axes, "How far to the nearest training image? (bar: median; number: over that of held-out ones)",
+         "Euclidean distance, all pixels from 0 to 1")
+    axes.set(yticks=[], xlim=(0, None), ylim=(0, len(distances)))
+    axes.spines["left"].set_visible(False)
+    return fig
+
+
+# -- annealing on many latents -----------------------------------------------------------------------------------------
+
+def sandwich_picture(temperatures: Sequence[int], lower: Mapping[int, Sequence[float]],
+                     upper: Mapping[int, Sequence[float]], exact: float) -> Figure:
+    """Both bounds of annealing over the number of temperatures, less the exact log p(x), a dot for each repetition."""
+    fig = figure(720, 310)
+    axes = fig.subplots()
+    axes.set_xscale("log")
+    axes.axhline(0, color="#0B6B5C", linewidth=1.6)
+    lines = {}
+    for name, found, mark, colour in (("lower bound", lower, "^", MADE), ("upper bound", upper, "v", BAD)):
+        for t in temperatures:
+            axes.plot([t] * len(found[t]), np.asarray(found[t]) - exact, mark, color=colour, markersize=5, alpha=0.55)
+        lines[name] = [float(np.mean(found[t])) - exact for t in temperatures]
+    axes.set_xlim(temperatures[0] * 0.8, temperatures[-1] * 1.25)
+    axes.set_yscale("symlog", linthresh=1)
+    labelled_lines(axes, list(temperatures), {"lower bound": lines["lower bound"]}, color=MADE)
+    labelled_lines(axes, list(temperatures), {"upper bound": lines["upper bound"]}, color=BAD)
+    axes.minorticks_off()
+    axes.set_xticks(list(temperatures), [f"{t:,}" for t in temperatures])
+    tidy(axes, "Two bounds close in on the exact log p(x), the line at 0", "temperatures T",
+         "estimate − exact, nats per example")
+    return fig
+
+
+# -- what notices what -------------------------------------------------------------------------------------------------
+
+def response_picture(meters: Sequence[Meter], found: Mapping[str, Mapping[str, float]],
+                     real: Mapping[str, tuple[float, float]]) -> Figure:
+    """A table: for each metric and each fault the value, and whether it lies in the range of unseen real images."""
+    fig = figure(200 + 104 * len(found), 64 + 34 * len(meters))
+    axes = fig.subplots()
+    axes.set(xlim=(0, len(found)), ylim=(len(meters), 0))
+    colours, signs = {-1: BAD, 0: FAINT, 1: LINES[5]}, {-1: "▼ ", 0: "", 1: "▲ "}
+    for row, meter in enumerate(meters):
+        for column, values in enumerate(found.values()):
+            value = values[meter.key]
+            side = meter.side(value, real[meter.key])
+            axes.add_patch(Rectangle((column + 0.03, row + 0.06), 0.94, 0.88, facecolor=colours[side], linewidth=0,
+                                     alpha=0.35 if side else 0.3))
+            axes.text(column + 0.5, row + 0.5, signs[side] + short(value), ha="center", va="center", fontsize=LABEL,
+                      color=INK if side else SOFT)
+        axes.text(-0.05, row + 0.5, meter.title, ha="right", va="center", fontsize=LABEL, color=INK)
+    for column, name in enumerate(found):
+        axes.text(column + 0.5, -0.12, name, ha="center", va="bottom", fontsize=LABEL, color=INK)
+    axes.text(0, len(meters) + 0.2, "▼ worse (nearer, copies) than any of 20 sets of unseen real digits    ▲ better "
+              "(farther) than any    grey: as real", fontsize=SMALL, color=SOFT, va="top")
+    axes.set_axis_off()
+    return fig
