@@ -52,8 +52,8 @@ def make_run(data: str = "ring", loss: str = "non-saturating", head_start: int =
              lr_d: float | None = None, eps: float = 1e-8, d_steps: int = 1, clip: float = 0.0, penalty: float = 0.0,
              r1: float = 0.0, spectral: bool = False, ema: float | None = None, watch: bool = True,
              body: str | None = None, latent: int | None = None, hidden: tuple | None = None, batch: int | None = None,
-             classes: tuple | None = None, start: dict | None = None, seed: int = 0, scale: str = "lab", device: str = "auto",
-             folder: str | None = None) -> Run:
+             classes: tuple | None = None, start: dict | None = None, seed: int = 0, scale: str = "lab",
+             device: str = "auto", folder: str | None = None) -> Run:
     """A game ready to be played. Where an argument is None, :data:`SETTINGS` holds its value.
 
     Args:
@@ -65,8 +65,8 @@ def make_run(data: str = "ring", loss: str = "non-saturating", head_start: int =
         latent, hidden: of the generator; the discriminator has the same hidden layers in reverse.
         batch: real examples for each step of the discriminator.
         classes: for images, names of the classes to keep; None for all.
-        start: on the line, weights of a :class:`~dgmlab.models.sample_matching.TanhUnits` that is then the generator; {}
-            for the straight G(z) = z. None for a network with random weights.
+        start: on the line, weights of a :class:`~dgmlab.models.sample_matching.TanhUnits` that is then the generator;
+            {} for the straight G(z) = z. None for a network with random weights.
         scale: ``paper`` makes hidden layers and convolutions twice as wide.
 
     Returns:
@@ -86,8 +86,8 @@ def make_run(data: str = "ring", loss: str = "non-saturating", head_start: int =
     x = images.train.x if images else target.sample(DRAWN, seed)
 
     if start is not None and data != "line":
-        raise LabError(f"Weights to start from were given for {data!r}, but they are those of one number in, one number "
-                       "out; choose data='line' or leave start=None.")
+        raise LabError(f"Weights to start from were given for {data!r}, but they are those of one number in, one "
+                       "number out; choose data='line' or leave start=None.")
 
     def build():
         if start is not None:

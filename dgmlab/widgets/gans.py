@@ -30,6 +30,7 @@ from .pictures.gans import LOSSES as COLOURS
 AHEAD = 150                 # steps of the button that lets the discriminator get ahead
 SHOWN = 400                 # samples that are drawn and counted
 PUSHED = 30                 # of them, how many have an arrow in the plane
+CODES = torch.special.ndtri((torch.arange(15) + 0.5) / 15)[:, None]     # of the line's arrows, equally likely each
 LOGITS = 60.0               # of the curves of the losses, to either side
 SHORT = {"turn": "learns", "lr_g": "rate of G", "lr_d": "rate of D", "eps": "ε", "d_steps": "D steps", "penalty": "λ",
          "r1": "γ", "ema": "average"}       # names of knobs where there is no room
@@ -123,9 +124,9 @@ class _Ahead:
 # -- what the pictures show ------------------------------------------------------------------------------------------
 
 
-def game_data(run: Run, z: torch.Tensor) -> dict:
+def game_data(run: Run, z: torch.Tensor = CODES) -> dict:
     """What :class:`~dgmlab.widgets.pictures.gans.Game` draws of a run on the line, with arrows at the codes (B, 1)."""
-    model, target = run.model, run.target
+    model, target, z = run.model, run.target, z.to(run.device)
     grid = torch.linspace(*_extent(target), 481, dtype=torch.float64)
     data = target.log_prob(grid[:, None]).exp()
     made = density(as_function(model.generator), grid)
@@ -139,11 +140,9 @@ def game_data(run: Run, z: torch.Tensor) -> dict:
 
 
 def _game(run: Run):
-    z = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(15) + 0.5) / 15)[:, None].to(run.device)
-
     def collect(run):
         wrong = total_variation(run.model.generator, run.target)
-        return game_data(run, z) | {"title": f"{wrong:.2f} of the mass is in the wrong place (exact); samples are "
+        return game_data(run) | {"title": f"{wrong:.2f} of the mass is in the wrong place (exact); samples are "
                                              "pushed the way D rises"}
 
     return collect
