@@ -15,11 +15,13 @@ from ..models.discriminator import Discriminator
 from ..models.gan import GAN
 from ..models.generator import Generator
 from ..models.sample_matching import TanhUnits
+from ..schedules import cosine_restarts
 from ..training import Run, TensorBatches
 from . import recorded
 
 SCALES = ("smoke", "lab", "paper")
 DRAWN = 50_000          # examples drawn from a density to train on
+FALL = 0.02             # where the learning rates end that fall, as a share of where they begin
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Settings:
     lr_g: float = 1e-3
     lr_d: float = 1e-3
     batch: int = 128
-    ema: float = 0.99
+    r1: float = 0.0
+    ema: float = 0.995
 
 
 SETTINGS = {
@@ -40,9 +43,9 @@ SETTINGS = {
     "ring": Settings(8, (128, 128)),
     "grid": Settings(8, (128, 128)),
     "moons": Settings(8, (128, 128)),
-    "digits": Settings(32, (128,), "conv", batch=64),
-    "glyphs": Settings(32, (128,), "conv", batch=64),
-    "mnist": Settings(64, (128,), "conv", batch=64),
+    "digits": Settings(32, (128,), "conv", batch=64, r1=0.5),
+    "glyphs": Settings(32, (128,), "conv", batch=64, r1=0.5),
+    "mnist": Settings(64, (128,), "conv", batch=64, r1=0.5),
 }
 LINE = {"means": (-1.5, 1.5), "sds": (0.4, 0.4), "weights": (0.3, 0.7)}         # two peaks, as in lab 01
 
@@ -50,10 +53,10 @@ LINE = {"means": (-1.5, 1.5), "sds": (0.4, 0.4), "weights": (0.3, 0.7)}         
 @recorded
 def make_run(data: str = "ring", loss: str = "non-saturating", head_start: int = 0, lr_g: float | None = None,
              lr_d: float | None = None, eps: float = 1e-8, d_steps: int = 1, clip: float = 0.0, penalty: float = 0.0,
-             r1: float = 0.0, spectral: bool = False, ema: float | None = None, watch: bool = True,
+             r1: float | None = None, spectral: bool = False, ema: float | None = None, watch: bool = True,
              body: str | None = None, latent: int | None = None, hidden: tuple | None = None, batch: int | None = None,
-             classes: tuple | None = None, start: dict | None = None, seed: int = 0, scale: str = "lab",
-             device: str = "auto", folder: str | None = None) -> Run:
+             classes: tuple | None = None, start: dict | None = None, steps: int | None = None, seed: int = 0,
+             scale: str = "lab", device: str = "auto", folder: str | None = None) -> Run:
     """A game ready to be played. Where an argument is None, :data:`SETTINGS` holds its value.
 
     Args:
@@ -64,6 +67,7 @@ def make_run(data: str = "ring", loss: str = "non-saturating", head_start: int =
         body: ``mlp``, or ``conv`` for images.
         latent, hidden: of the generator; the discriminator has the same hidden layers in reverse.
         batch: real examples for each step of the discriminator.
+        steps: if given, both learning rates fall to a fiftieth along half a cosine in so many steps.
         classes: for images, names of the classes to keep; None for all.
         start: on the line, weights of a :class:`~dgmlab.models.sample_matching.TanhUnits` that is then the generator;
             {} for the straight G(z) = z. None for a network with random weights.
@@ -93,20 +97,23 @@ def make_run(data: str = "ring", loss: str = "non-saturating", head_start: int =
         if start is not None:
             return GAN(TanhUnits(**start), Discriminator((1,), hidden[::-1]))
         if target:
-            return GAN(Generator(latent, x.shape[1:], hidden, activation="relu"),
-                       Discriminator(x.shape[1:], hidden[::-1]))
+            return GAN(Generator(latent, x.shape[1:], hidden, body, "relu"),
+                       Discriminator(x.shape[1:], hidden[::-1], body))
         return GAN(Generator(latent, images.shape, hidden, body, "relu", "sigmoid", wide),
                    Discriminator(images.shape, hidden[::-1], body, width=wide))
 
     knobs = {"loss": loss, "lr_g": usual.lr_g if lr_g is None else lr_g, "lr_d": usual.lr_d if lr_d is None else lr_d,
-             "eps": eps, "d_steps": d_steps, "clip": clip, "penalty": penalty, "r1": r1, "spectral": spectral,
-             "ema": usual.ema if ema is None else ema, "watch": watch}
+             "eps": eps, "d_steps": d_steps, "clip": clip, "penalty": penalty, "r1": usual.r1 if r1 is None else r1,
+             "spectral": spectral, "ema": usual.ema if ema is None else ema, "watch": watch}
     if head_start:
         knobs["turn"] = "discriminator"
     run = Run(build, TensorBatches(x, min(usual.batch if batch is None else batch, len(x))), knobs=knobs, seed=seed,
               device=device, folder=folder)
-    if head_start:
-        run.knobs.replay([{"step": head_start, "knob": "turn", "value": "alternate"}], planned=True)
+    plan = [{"step": head_start, "knob": "turn", "value": "alternate"}] if head_start else []
+    for name in ("lr_g", "lr_d") if steps is not None else ():
+        fall = cosine_restarts(steps, knobs[name], FALL * knobs[name], cycles=1)
+        plan.append({"step": 0, "knob": name, "schedule": fall.to_dict()})
+    run.knobs.replay(plan, planned=True)
     run.target, run.data = target, images
     return run
 

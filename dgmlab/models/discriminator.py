@@ -49,8 +49,10 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, ...) -> (B,)"""
         check_batch(x, self.shape, self)
+        if not self.spectral:
+            return self.network(x)[:, 0]
         for i, layer in enumerate(self.network):
-            if self.spectral and hasattr(layer, "weight"):
+            if hasattr(layer, "weight"):
                 weight = layer.weight / self.sigma(i)
                 x = (F.linear(x, weight, layer.bias) if isinstance(layer, nn.Linear) else
                      F.conv2d(x, weight, layer.bias, layer.stride, layer.padding))
@@ -70,8 +72,8 @@ class Discriminator(nn.Module):
         """Switch spectral normalisation on or off; where it is on, bring every u one round nearer."""
         rounds = (1 if self.spectral else FIRST_ROUNDS) if on else 0
         self.spectral = on
-        for i, layer in enumerate(self.network):
-            if rounds and hasattr(layer, "weight"):
+        for i, layer in enumerate(self.network if on else ()):
+            if hasattr(layer, "weight"):
                 weight, u = layer.weight.flatten(1), getattr(self, f"u{i}")                                 # (K, M)
                 for _ in range(rounds):
                     u.copy_(F.normalize(weight @ (u @ weight), dim=0))

@@ -169,6 +169,8 @@ class GAN(Recipe):
                            f"takes {tuple(discriminator.shape)}; build both with the same shape.")
         self.generator, self.discriminator, self.betas = generator, discriminator, betas
         self.averaged = copy.deepcopy(generator).requires_grad_(False)      # see the knob ema
+        # Kept, since gathering a module's parameters takes as long as a few small products.
+        self._weights, self._average = list(generator.parameters()), list(self.averaged.parameters())
 
     def players(self):
         return {"discriminator": self.discriminator.parameters(), "generator": self.generator.parameters()}
@@ -182,7 +184,7 @@ class GAN(Recipe):
 
     def step(self, batch, knobs, rng: Rng, update) -> dict[str, Tensor]:
         """The discriminator's turn, then the generator's; x is ``batch[0]`` (d_steps * B, ...)."""
-        loss, latent, weights = LOSSES[knobs.loss], self.generator.latent, list(self.generator.parameters())
+        loss, latent = LOSSES[knobs.loss], self.generator.latent
         turn_d, turn_g = knobs.turn != "generator" and knobs.d_steps > 0, knobs.turn != "discriminator"
         if hasattr(self.discriminator, "normalise"):
             self.discriminator.normalise(knobs.spectral)
@@ -194,45 +196,47 @@ class GAN(Recipe):
                 real, fake = self.discriminator(torch.cat([x, made])).chunk(2)                      # (B,) each
                 d = loss.discriminator(real, fake)
             if turn_d:
-                update("discriminator", d + self.penalties(x, made, knobs, rng), lr=knobs.lr_d)
+                cost = d
+                if knobs.penalty > 0:
+                    cost = cost + knobs.penalty * gradient_penalty(self.discriminator, x, made, rng)
+                if knobs.r1 > 0:
+                    cost = cost + knobs.r1 * r1_penalty(self.discriminator, x)
+                update("discriminator", cost, lr=knobs.lr_d)
                 if knobs.clip > 0:
-                    with torch.no_grad():
-                        for weight in self.discriminator.parameters():
-                            weight.clamp_(-knobs.clip, knobs.clip)
+                    self.clip(knobs.clip)
 
         if turn_g or knobs.watch:
             fake = self.discriminator(self.generator(rng.normal((len(x), latent))))                 # (B,)
         g = loss.generator(fake)
-        terms = {"discriminator": d, "generator": g, "real": real.sigmoid().mean(), "fake": fake.sigmoid().mean(),
-                 "real_logit": real.mean(), "fake_logit": fake.mean()}
+        with torch.no_grad():
+            logits = torch.stack([real, fake])                                                      # (2, B)
+            terms = {"discriminator": d, "generator": g} | _named(("real", "fake"), logits.sigmoid().mean(1))
         if knobs.watch:
-            terms |= dict.fromkeys(BOTH)
+            terms |= _named(("real_logit", "fake_logit"), logits.mean(1)) | dict.fromkeys(BOTH)
             for name, which in BOTH.items():
                 if which != knobs.loss or not turn_g:           # that of the loss in force is computed below anyway
-                    terms[name] = length(torch.autograd.grad(LOSSES[which].generator(fake), weights, retain_graph=True))
+                    terms[name] = length(torch.autograd.grad(LOSSES[which].generator(fake), self._weights,
+                                                             retain_graph=True))
         if turn_g:
             update("generator", g, lr=knobs.lr_g, eps=knobs.eps)
             for name, which in BOTH.items() if knobs.watch else ():
                 if which == knobs.loss:
-                    terms[name] = length([weight.grad for weight in weights])
+                    terms[name] = length([weight.grad for weight in self._weights])
             self.average(knobs.ema)
         return terms
 
-    def penalties(self, x: Tensor, made: Tensor, knobs, rng: Rng) -> Tensor | float:
-        """What is added to the discriminator's loss, each with its weight; 0 where none is switched on."""
-        total = 0.0
-        if knobs.penalty > 0:
-            total = total + knobs.penalty * gradient_penalty(self.discriminator, x, made, rng)
-        if knobs.r1 > 0:
-            total = total + knobs.r1 * r1_penalty(self.discriminator, x)
-        return total
+    @torch.no_grad()
+    def clip(self, bound: float) -> None:
+        """Every weight and bias of the discriminator into [-bound, bound] (Arjovsky et al. 2017, algorithm 1)."""
+        for weight in self.discriminator.parameters():
+            weight.clamp_(-bound, bound)
 
     @torch.no_grad()
     def average(self, keep: float) -> None:
         """averaged <- keep * averaged + (1 - keep) * generator, weight by weight (Yazici et al. 2019,
         arXiv:1806.04498): the plain generator goes round the goal, its average over the last 1 / (1 - keep) steps
         less so."""
-        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.generator.parameters()), 1 - keep)
+        torch._foreach_lerp_(self._average, self._weights, 1 - keep)
 
     # -- what it makes -----------------------------------------------------------------------------------------------
 
@@ -255,6 +259,10 @@ class GAN(Recipe):
         with torch.enable_grad():
             gradient, = torch.autograd.grad(LOSSES[loss].generator(self.discriminator(x)) * len(x), x)
         return -gradient
+
+
+def _named(names, values: Tensor) -> dict[str, Tensor]:
+    return dict(zip(names, values.unbind(), strict=True))
 
 
 def length(tensors) -> Tensor:
