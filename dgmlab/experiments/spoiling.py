@@ -77,6 +77,7 @@ class Bench:
         train: how many images the generator is said to have been trained on, the first of the training split. They are
             the *reference* of every metric, as is the field's custom, and what it copies.
         repeats: how many sets of unseen real images make the range in which a perfect generator would lie.
+        seed: of the judge's training.
 
     Attributes:
         data, judge: the data set and the classifier in whose features most metrics look.
@@ -85,8 +86,8 @@ class Bench:
         unseen: (N, C, H, W) images that neither the generator nor the judge has seen: the splits valid and test.
     """
 
-    def __init__(self, dataset: str = "digits", train: int = 300, repeats: int = 20):
-        self.data, self.judge = load(dataset), judge(dataset)
+    def __init__(self, dataset: str = "digits", train: int = 300, repeats: int = 20, seed: int = 0):
+        self.data, self.judge = load(dataset), judge(dataset, seed=seed)
         check_number("The number of training images", train, 30, len(self.data.train), whole=True)
         check_number("The number of repeats", repeats, 2, whole=True)
         self.x, self.y, self.repeats = self.data.train.x[:train], self.data.train.y[:train], repeats

@@ -82,6 +82,20 @@ class LinearGaussian(NoisyDecoder):
         self.weight, self.bias = weight, bias
         super().__init__(lambda z: z @ weight.T + bias, weight.shape[1], eta)
 
+    @classmethod
+    def fitted(cls, x: Tensor, latent: int) -> LinearGaussian:
+        """The most likely such model of examples (N, ...), in closed form: probabilistic PCA (Tipping & Bishop 1999,
+        eqs. 7 and 8). It is a model of the flattened examples, (N, D)."""
+        x = x.flatten(1).double()
+        check_number("The number of latent dimensions", latent, 1, x.shape[1] - 1, whole=True)
+        if len(x) <= x.shape[1]:
+            raise LabError(f"There are {len(x)} examples of {x.shape[1]} numbers, but more examples than numbers are "
+                           "needed for their covariance; give more.")
+        values, vectors = torch.linalg.eigh(torch.cov(x.T, correction=0))           # rising
+        eta = values[:-latent].mean().clamp(min=1e-8)
+        weight = vectors[:, -latent:] * (values[-latent:] - eta).clamp(min=0).sqrt()
+        return cls(weight.float(), x.mean(0).float(), float(eta))
+
     def log_evidence(self, x: Tensor) -> Tensor:
         """log p(x), exactly: (B, D) -> (B,)."""
         weight = self.weight.double()

@@ -53,7 +53,7 @@ def classes_covered(classes: Tensor, number: int) -> tuple[int, Tensor]:
         the count, and (number,) shares that add up to 1.
     """
     if classes.ndim != 1 or not len(classes) or bool(((classes < 0) | (classes >= number)).any()):
-        raise LabError(f"The classes have the shape {tuple(classes.shape)}, but a whole number from 0 to {number - 1} is "
-                       "needed for each of at least one sample.")
+        raise LabError(f"The classes have the shape {tuple(classes.shape)}, but each of at least one sample needs a "
+                       f"whole number from 0 to {number - 1}.")
     shares = torch.bincount(classes, minlength=number) / len(classes)
     return int((shares >= 0.1 / number).sum()), shares
