@@ -1,4 +1,5 @@
-"""What is modelled: images by name (:func:`load`), sentences by name (:func:`sentences`), and densities.
+"""What is modelled: images by name (:func:`load`), sentences by name (:func:`sentences`), two styles of images by name
+(:func:`styles`), and densities.
 
     data = load("digits")
     data.train.x        # float32 (1197, 1, 8, 8) in [0, 1]
@@ -21,12 +22,14 @@ from ..errors import LabError, check_choice
 from .base import Dataset, Split, complaint, folder
 
 __all__ = ["Dataset", "Split", "catalogue", "density", "fetch", "folder", "load", "names",
-           "sentences", "texts", "verify"]
+           "sentences", "style_names", "styles", "texts", "verify"]
 
 BUILT_IN = ("digits", "glyphs")
 PUBLISHED = ("mnist", "fashion", "cifar10", "cifar100")
 GENERATED_TEXTS = ("docstrings", "grammar", "dialogues")
 PUBLISHED_TEXTS = ("ptb", "yelp", "polarity", "switchboard")
+GENERATED_STYLES = ("fonts", "photographs")
+PUBLISHED_STYLES = ("horse2zebra", "maps")
 
 
 def names() -> list[str]:
@@ -87,6 +90,29 @@ def sentences(name: str, **options):
     return loader(**options)
 
 
+def style_names() -> list[str]:
+    """What :func:`styles` knows."""
+    return [*GENERATED_STYLES, *PUBLISHED_STYLES]
+
+
+def styles(name: str, **options):
+    """Two collections of images in two styles by name, as :class:`~dgmlab.data.style_pairs.Styles`.
+
+    The options are those of ``fonts`` and ``photographs`` in :mod:`dgmlab.data.style_pairs`, and of ``load`` in
+    :mod:`dgmlab.data.published_styles`; ``style_pairs.from_folders`` reads photographs of one's own.
+
+    Raises:
+        LabError: an unknown name or option, or images that are not there and cannot be fetched.
+    """
+    check_choice("The pair of styles", name, style_names())
+    loader = getattr(_room("style_pairs"), name) if name in GENERATED_STYLES else _room("published_styles").load
+    known = [option for option in inspect.signature(loader).parameters if option != "name"]
+    for option in options:
+        if option not in known:
+            raise LabError(f"{name} has no option {option!r}; it has {', '.join(known)}.")
+    return loader(**options) if name in GENERATED_STYLES else loader(name, **options)
+
+
 def density(name: str, **options):
     """A density on the line or in the plane by name; see :mod:`dgmlab.data.densities`."""
     return _room("densities").density(name, **options)
@@ -112,7 +138,7 @@ class Record:
 
 
 def catalogue() -> list[Record]:
-    """Everything that :func:`load` and :func:`sentences` know, and whether it is on this machine."""
+    """Everything that :func:`load`, :func:`sentences` and :func:`styles` know, and whether it is on this machine."""
     digits, glyphs, published = _room("digits"), _room("glyphs"), _room("published")
     cached = _cached_glyphs()
     records = [Record("digits", digits.ABOUT, 0, digits.LICENCE, "built-in"),
@@ -129,6 +155,12 @@ def catalogue() -> list[Record]:
     for record in text.PUBLISHED.values():
         records.append(Record(record.name, record.about, sum(source.size for source in record.sources), record.licence,
                               "not downloaded" if text.missing(record) else "downloaded"))
+    pairs = _room("style_pairs")
+    records.append(Record("photographs", pairs.ABOUT, 0, pairs.LICENCE, "built-in"))
+    published = _room("published_styles")
+    for record in published.PUBLISHED.values():
+        records.append(Record(record.name, record.about, sum(source.size for source in record.sources), record.licence,
+                              "not downloaded" if published.missing(record) else "downloaded"))
     return records
 
 
@@ -139,8 +171,8 @@ def fetch(name: str) -> Record:
         _room("glyphs").load()
     elif name in GENERATED_TEXTS:
         sentences(name)
-    elif name in PUBLISHED or name in PUBLISHED_TEXTS:
-        _room("published" if name in PUBLISHED else "published_text").fetch(name)
+    elif name in (*PUBLISHED, *PUBLISHED_TEXTS, *PUBLISHED_STYLES):
+        _room(_home(name)).fetch(name)
     return next(record for record in catalogue() if record.name == name)
 
 
@@ -163,7 +195,7 @@ def verify(name: str | None = None) -> list[Finding]:
     if name is not None:
         _check_name(name)
     findings = []
-    for each in [name] if name else [*names(), *texts()]:
+    for each in [name] if name else [*names(), *texts(), "photographs", *PUBLISHED_STYLES]:
         if each == "digits":
             checked = [(None, complaint(_room("digits").check), "the copy inside scikit-learn has the right checksum")]
         elif each == "glyphs":
@@ -173,14 +205,21 @@ def verify(name: str | None = None) -> list[Finding]:
         elif each in GENERATED_TEXTS:
             checked = [(path, complaint(_room(each).read_cache, path), f"{path.name} has the right checksum")
                        for path in _cached(each)]
+        elif each == "photographs":
+            checked = [(None, complaint(_room("style_pairs").check), "the copies inside scikit-learn can be read")]
         else:
-            published = _room("published" if each in PUBLISHED else "published_text")
+            published = _room(_home(each))
             if name and published.missing(published.PUBLISHED[each]):
                 published.load(each, download=False)        # raises the sentence that says what to do
             checked = published.check(each)
         for file, wrong, right in checked:
             findings.append(Finding(each, file, not wrong, wrong or f"{each}: {right}."))
     return findings
+
+
+def _home(name: str) -> str:
+    """The module that fetches and checks published data of that name."""
+    return "published" if name in PUBLISHED else "published_text" if name in PUBLISHED_TEXTS else "published_styles"
 
 
 def _cached_glyphs() -> list[Path]:
@@ -193,7 +232,7 @@ def _cached(name: str) -> list[Path]:
 
 
 def _check_name(name: str) -> None:
-    check_choice("The data set", name, [*names(), *texts()])
+    check_choice("The data set", name, [*names(), *texts(), "photographs", *PUBLISHED_STYLES])
 
 
 def _room(name: str):
