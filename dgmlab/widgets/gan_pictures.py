@@ -12,7 +12,9 @@ from matplotlib.figure import Figure
 
 from ..errors import LabError
 from ..experiments.zero_sum import distances, play, running_mean
+from ..models.gan import LOSSES as ALL
 from ..plots import FAINT, INK, LABEL, LINES, SMALL, SOFT, figure, labelled_lines, short, tidy
+from ..rng import Rng
 from .pictures.gans import DATA, JUDGE, LOSSES, MADE
 
 WAY, MEAN = LINES[0], LINES[1]
@@ -52,11 +54,30 @@ def game_picture(frames: Mapping[str, Mapping], top: float = 1.2) -> Figure:
     return fig
 
 
+def samples_picture(runs: Mapping[str, object], seed: int = 0, samples: int = 300) -> Figure:
+    """The samples of several GANs in the plane, each over the data, side by side.
+
+    Args:
+        runs: by title, from :func:`dgmlab.experiments.gans.make_run`.
+    """
+    fig = figure(235 * len(runs), 265)
+    for k, (axes, (title, run)) in enumerate(zip(np.atleast_1d(fig.subplots(1, len(runs))), runs.items(), strict=True)):
+        axes.plot(*run.target.sample(samples, 1).T, "+", color=DATA, alpha=0.6, markersize=4, markeredgewidth=0.8)
+        made = run.model.sample(samples, Rng(seed, run.device)).cpu()
+        low, high = run.target.extent
+        room = 0.15 * (high - low)
+        axes.plot(*made.T, "o", color=MADE, alpha=0.7, markersize=3, markeredgewidth=0)
+        axes.set(xlim=(low - room, high + room), ylim=(low - room, high + room), box_aspect=1)
+        if not k:
+            for j, (text, colour) in enumerate((("● samples", MADE), ("+ data", DATA))):
+                axes.text(0.02, 0.98 - 0.09 * j, text, transform=axes.transAxes, fontsize=LABEL, color=colour, va="top")
+        tidy(axes, title, "x₁", "" if k else "x₂")
+    return fig
+
+
 def table_of_losses(names: Sequence[str]):
     """The losses in words and where they come from, as a table."""
     import pandas as pd
-
-    from ..models.gan import LOSSES as ALL
 
     return pd.DataFrame({"in words": [ALL[name].says for name in names],
                          "source": [ALL[name].source for name in names]}, index=pd.Index(names, name="loss"))
@@ -110,8 +131,8 @@ class ZeroSumPicture:
     def __init__(self):
         self.fig = figure(860, 360)
         self.fig.set_layout_engine("none")
-        self.plane = self.fig.add_axes((0.07, 0.14, 0.33, 0.33 * 860 / 360 * 0.96))
-        self.axes = self.fig.add_axes((0.50, 0.14, 0.40, 0.76))
+        self.plane = self.fig.add_axes((0.07, 0.14, 0.33, 0.76))
+        self.axes = self.fig.add_axes((0.50, 0.14, 0.37, 0.76))
         spots = np.linspace(-2, 2, 11)
         g, d = np.meshgrid(spots, spots)
         self.plane.quiver(g, d, -d, g, color=FAINT, angles="xy", scale_units="xy", scale=9, width=0.005, zorder=0)

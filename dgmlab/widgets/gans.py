@@ -38,7 +38,7 @@ SHORT = {"turn": "learns", "lr_g": "rate of G", "lr_d": "rate of D", "eps": "ε"
 
 def gan_panel(run: Run, *, knobs: Sequence[str] = ("loss", "turn", "eps", "d_steps", "lr_g", "lr_d"),
               losses: Sequence[str] = tuple(COLOURS), steps: int = 1000, pace: float | None = None,
-              name: str = "06_gan") -> Panel:
+              moves: Sequence[tuple[float, str, object]] = (), name: str = "06_gan") -> Panel:
     """The live panel of a GAN: on the line, in the plane, or of images.
 
     Args:
@@ -47,12 +47,15 @@ def gan_panel(run: Run, *, knobs: Sequence[str] = ("loss", "turn", "eps", "d_ste
         losses: which are offered, keys of :data:`dgmlab.models.gan.LOSSES`.
         steps: after so many it pauses, until Start is pressed again; without a front end, how long the run is.
         pace: the most steps a second while somebody watches; None for no limit.
+        moves: who steers if nobody watches: (share of the steps, knob, value) in turn.
         name: of the files that Save writes.
     """
     if not hasattr(run, "target") or not hasattr(run.model, "discriminator"):
         raise LabError("The panel needs a run of dgmlab.experiments.gans.make_run.")
     for loss in losses:
         check_choice("The loss", loss, LOSSES)
+    if not is_live():
+        run.knobs.replay([{"step": int(share * steps), "knob": knob, "value": value} for share, knob, value in moves])
     point = LossPoint(_point(run), title="Where on its loss does the generator stand?", size=(400, 390), every=0.3)
     norms = Curves(_norms, title="G's gradient from either loss, on the same state",
                    unit="norm of G's gradient", size=(390, 390), log=True, smooth=10, colours=tuple(COLOURS.values()),
