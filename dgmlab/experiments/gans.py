@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from ..data import load
-from ..data.base import Dataset, Split
+from ..data.base import Dataset, Split, beside
 from ..data.densities import Density
 from ..data.densities import density as named_density
 from ..errors import LabError, check_choice, check_number
+from ..metrics.features import precision_recall
+from ..metrics.frechet import frechet_distance
 from ..models.discriminator import Discriminator
 from ..models.gan import GAN
 from ..models.generator import Generator
 from ..models.sample_matching import TanhUnits
+from ..rng import Rng
 from ..schedules import cosine_restarts
 from ..training import Run, TensorBatches
+from ..training.checkpoint import write_atomically
+from ..training.state import versions
 from . import recorded
+from .generators import modes_covered
+from .judging import features, judge, real_features
 
 SCALES = ("smoke", "lab", "paper")
 DRAWN = 50_000          # examples drawn from a density to train on
@@ -47,6 +60,7 @@ SETTINGS = {
     "glyphs": Settings(32, (128,), "conv", batch=64, r1=0.5),
     "mnist": Settings(64, (128,), "conv", batch=64, r1=0.5),
 }
+DENSITIES = ("line", "ring", "grid", "moons")
 LINE = {"means": (-1.5, 1.5), "sds": (0.4, 0.4), "weights": (0.3, 0.7)}         # two peaks, as in lab 01
 
 
@@ -121,7 +135,7 @@ def make_run(data: str = "ring", loss: str = "non-saturating", head_start: int =
 def source(data: str, classes=None) -> tuple[Density | None, Dataset | None]:
     """The density or the data set behind a name of :data:`SETTINGS`, the other being None; of a data set, only the
     named classes."""
-    if data in ("line", "ring", "grid", "moons"):
+    if data in DENSITIES:
         if classes is not None:
             raise LabError(f"Classes were named, but {data!r} has none; leave classes=None or choose images.")
         return (named_density("mixture", **LINE) if data == "line" else named_density(data)), None
@@ -149,3 +163,157 @@ def discriminator_alone(run: Run, steps: int = 150) -> None:
     with run.lock:
         run.knobs.turn = "discriminator"
         run.knobs.replay([{"step": run.step + int(steps), "knob": "turn", "value": "alternate"}])
+
+
+# -- experiments -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a game on a density with modes has ended.
+
+    Attributes:
+        loss, eps: the generator's loss, and its Adam's epsilon.
+        head_start: steps in which the discriminator learnt alone at the beginning.
+        minimax, non_saturating: the norms of the two gradients of the generator at its first own step, on one state.
+        modes: how many modes are covered (:func:`~dgmlab.experiments.generators.modes_covered`).
+        good: the share of samples within three standard deviations of a mode.
+    """
+
+    loss: str
+    eps: float
+    head_start: int
+    minimax: float
+    non_saturating: float
+    modes: int
+    good: float
+
+
+def play(loss: str = "non-saturating", head_start: int = 150, eps: float = 1e-3, steps: int = 3000, seed: int = 0,
+         data: str = "ring", samples: int = 2000, **more) -> Outcome:
+    """One game on the ring or the grid: a head start of the discriminator, then ``steps`` in which both learn.
+
+    Args:
+        samples: what the outcome is measured on, from the plain generator (not its average).
+        more: further arguments of :func:`make_run`.
+    """
+    check_choice("The data", data, ("ring", "grid"))
+    check_number("The number of steps", steps, 1, whole=True)
+    run = make_run(data, loss, head_start, eps=eps, seed=seed, watch=True, **more)
+    for _ in run.steps(head_start + 1):
+        pass
+    first = run.history.last()
+    run.knobs.watch = False                     # looked at once; without it a step is a quarter faster
+    for _ in run.steps(steps - 1):
+        pass
+    modes, good = modes_covered(run.model.sample(samples, Rng(seed)), run.target)
+    return Outcome(loss, eps, head_start, first["grad_minimax"], first["grad_nonsaturating"], modes, good)
+
+
+def sharp_ring(seed: int = 0, steps: int = 3500, lr: float = 3e-3, samples: int = 2000) -> dict[str, float]:
+    """The ring, played well: both learning rates fall to a fiftieth. Modes and share of good samples, of the generator
+    and of its average, and the processor time."""
+    run = make_run("ring", lr_g=lr, lr_d=lr, steps=steps, watch=False, seed=seed)
+    began = time.process_time()
+    for _ in run.steps(steps):
+        pass
+    seconds = time.process_time() - began
+    (modes, good), (modes_averaged, good_averaged) = (
+        modes_covered(run.model.sample(samples, Rng(seed), averaged=which), run.target) for which in (False, True))
+    return {"modes": modes, "good": good, "modes_averaged": modes_averaged, "good_averaged": good_averaged,
+            "seconds": seconds}
+
+
+def good_digits(seed: int = 0, steps: int = 1500, split: str = "test", **more) -> dict[str, float]:
+    """The DCGAN on the 8x8 digits: the Fréchet distance of 1,000 samples to the images of a split, in the features of
+    the lab's classifier, of the generator and of its average; and the processor time.
+
+    Args:
+        split: settings were chosen on ``valid``.
+        more: further arguments of :func:`make_run`.
+    """
+    check_choice("The split", split, ("valid", "test"))
+    judge("digits")                             # trained here: its time does not count
+    run = make_run("digits", steps=steps, watch=False, seed=seed, **more)
+    began = time.process_time()
+    for _ in run.steps(steps):
+        pass
+    seconds = time.process_time() - began
+    real = real_features("digits", split)
+    plain, averaged = (frechet_distance(features(run.model.sample(1000, Rng(seed), averaged=which)), real)
+                       for which in (False, True))
+    return {"frechet": plain, "frechet_averaged": averaged, "seconds": seconds}
+
+
+# -- a run to be recorded ----------------------------------------------------------------------------------------------
+
+
+def measure(run: Run, data: str, seed: int = 0, samples: int = 10_000) -> dict[str, float]:
+    """How good the averaged generator of images is: its samples against the test images, in the features of the lab's
+    own classifier (:func:`dgmlab.experiments.judging.judge`).
+
+    Args:
+        data: the name that the run was made with.
+        seed: of the samples.
+        samples: how many.
+
+    Returns:
+        ``frechet`` of the samples, and ``frechet_real`` of training images, for comparison; ``precision`` and
+        ``recall``; and how many examples they come from.
+    """
+    judge(data)                                     # trained here, before anything is measured
+    made = features(run.model.sample(samples, Rng(seed), averaged=True), data)
+    real, train = real_features(data, "test"), real_features(data, "train")
+    few = min(len(made), len(real), 2000)           # of each: precision and recall compare all with all
+    spread = precision_recall(made[:few], real[:few])
+    return {"frechet": frechet_distance(made, real), "frechet_real": frechet_distance(train, real),
+            "precision": spread.precision, "recall": spread.recall, "samples": len(made), "test_images": len(real),
+            "of_each_for_precision_and_recall": few}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train one GAN on images, and leave its figures and a grid of its samples."""
+    from matplotlib.image import imsave
+
+    parser = argparse.ArgumentParser(prog="python -m dgmlab.experiments.gans", description=main.__doc__)
+    parser.add_argument("data", choices=[name for name in SETTINGS if name not in DENSITIES])
+    parser.add_argument("--steps", type=int, required=True, help="the learning rates fall over them")
+    parser.add_argument("--out", type=Path, required=True, help="a .json file; the grid is put beside it as .png")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scale", choices=SCALES, default="lab")
+    options = parser.parse_args(arguments)
+    try:
+        check_number("The number of steps", options.steps, 1, whole=True)
+        if options.out.suffix != ".json" or not options.out.absolute().parent.is_dir():
+            raise LabError(f"The figures cannot go to {options.out}; name a .json file in a folder that exists.")
+        run = make_run(options.data, steps=options.steps, watch=False, seed=options.seed, scale=options.scale)
+        began = time.process_time()
+        for tick in run.steps(options.steps):
+            if tick.step % 500 == 0:
+                print(tick, flush=True)
+        seconds = time.process_time() - began
+        figures = measure(run, options.data)
+    except LabError as error:
+        raise SystemExit(str(error)) from None
+    found = {"command": f"python -m dgmlab.experiments.gans {options.data} --steps {options.steps} "
+                        f"--seed {options.seed} --scale {options.scale} --out FILE",
+             **figures, "steps": run.step, "processor_seconds": round(seconds), "device": run.device.type,
+             "threads": run.threads.number, "parameters": run.parameters,
+             "settings": {name: value for name, value in run.spec["arguments"].items() if value is not None}
+             | vars(SETTINGS[options.data]), "versions": versions()}
+    write_atomically(options.out, (json.dumps(found, indent=1) + "\n").encode())
+    picture = grid(run.model.sample(60, Rng(0), averaged=True), columns=10)
+    with beside(options.out.with_suffix(".png")) as path:
+        imsave(path, 1 - picture, cmap="gray", vmin=0, vmax=1, format="png")
+    print(json.dumps(found, indent=1))
+
+
+def grid(images: Tensor, columns: int) -> np.ndarray:
+    """Images (N, 1, H, W) of one channel in one picture, row by row, N a multiple of ``columns``."""
+    n, _, height, width = images.shape
+    rows = images.reshape(n // columns, columns, height, width).transpose(1, 2)         # (rows, H, columns, W)
+    return rows.reshape(n // columns * height, columns * width).clamp(0, 1).numpy(force=True)
+
+
+if __name__ == "__main__":
+    main()
