@@ -1,7 +1,8 @@
 """Lab 07: the likelihood of one decoder that was trained in three ways.
 
-A VAE, a GAN, and an autoencoder whose codes get a Gaussian prior fitted to them: all have one decoder, 8 - 256 - 64, equal steps and equal batches, and are given Gaussian
-observation noise whose variance is chosen for each on the validation images (as Wu et al. 2017 do).
+A VAE, a GAN, and an autoencoder whose codes get a Gaussian prior fitted to them: all have one decoder, 8 - 256 - 64,
+equal steps and equal batches, and are given Gaussian observation noise whose variance is chosen for each on the
+validation images (as Wu et al. 2017 do).
 """
 
 from __future__ import annotations
