@@ -125,7 +125,8 @@ def diagnoses(answer, *, seed=0) -> str:
         raise NotYet(f"You say {repeated[0]!r} of more than one, but each of the five words fits one generator.")
     letter = wrong[0]
     right = len(truth) - len(wrong)
-    raise NotYet(f"{right or 'None'} of {len(truth)} {'is' if right < 2 else 'are'} right. Look at {letter} again: {TELLS[said[letter]]}.")
+    count = f"{right or 'None'} of {len(truth)} {'is' if right < 2 else 'are'} right"
+    raise NotYet(f"{count}. Look at {letter} again: {TELLS[said[letter]]}.")
 
 
 assert set(SPELLINGS) == set(TELLS) == set(AILMENTS)
@@ -135,9 +136,9 @@ assert set(SPELLINGS) == set(TELLS) == set(AILMENTS)
 def annealed_estimate(estimate) -> str:
     """log p(x) from the temperatures (T + 1,) and the log-likelihoods (T + 1, C) along each chain."""
     rng = Rng(3)
-    for t, c, scale in ((1, 40, 3.0), (6, 25, 4.0), (30, 10, 300.0)):
+    for t, c, scale in ((1, 40, 3.0), (6, 25, 4.0), (30, 10, 600.0)):
         betas = torch.cat([torch.zeros(1), rng.uniform((t - 1,)).sort().values, torch.ones(1)]).double().numpy()
-        ll = (scale * (rng.normal((t + 1, c)) - 2)).double().numpy()
+        ll = (scale * (rng.normal((t + 1, c)) - 3)).double().numpy()
         steps = np.diff(betas)[:, None]
 
         def total(log_w):
