@@ -29,9 +29,11 @@ def test_committed_checks_remind_and_solutions_tick(path):
 
 @LABS
 @pytest.mark.slow
-def test_at_smoke_scale(path, tmp_path):
-    """It runs in seconds. Without its solutions, as a student may be given it, the checks only remind; each solution
-    passes once it stands in the answer's place."""
+@pytest.mark.parametrize("live", [False, True], ids=["batch", "live"])
+def test_at_smoke_scale(path, live, tmp_path, monkeypatch):
+    """It runs in seconds, with live panels or without. Without its solutions, as a student may be given it, the checks
+    only remind; each solution passes once it stands in the answer's place."""
+    monkeypatch.setenv("DGMLAB_LIVE", str(int(live)))
     lab = notebooks.read(path)
     solutions, checks = exercise_cells(lab, "solution"), exercise_cells(lab, "check")
     lab.cells = [cell for cell in lab.cells if cell not in solutions]

@@ -226,10 +226,7 @@ def side_by_side(runs: Mapping[str, Run], *, steps: int = 1500, pace: float | No
                   ("reconstruction", f"Reconstruction (cut off at {top:.1f})", "nats",
                    lambda run: _column(run, "reconstruction"), top),
                   ("beta", "KL weight β", "", lambda run: _column(run, "beta"), np.inf))}
-    panel = TogetherPanel(together, [maps, curves], [], steps=steps, pace=pace, name=name)
-    if is_live():
-        together.live.watchers.append(lambda run: run.pause("the schedules have ended") if run.step == steps else None)
-    return panel
+    return TogetherPanel(together, [maps, curves], [], steps=steps, stop=True, pace=pace, name=name)
 
 
 # -- a schedule to be dragged ----------------------------------------------------------------------------------------
