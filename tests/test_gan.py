@@ -3,6 +3,7 @@ and runs that replay to the bit."""
 
 from __future__ import annotations
 
+import json
 import math
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import torch
 from torch.nn.utils.parametrizations import spectral_norm
 
 from dgmlab.errors import LabError
+from dgmlab.experiments import gans, zero_sum
 from dgmlab.experiments.gans import SETTINGS, discriminator_alone, make_run
 from dgmlab.models.discriminator import Discriminator
 from dgmlab.models.gan import GAN, LOSSES, GANKnobs, gradient_penalty, length, optimal_discriminator, r1_penalty
@@ -365,6 +367,73 @@ def test_data_of_one_class():
     run = small("digits", classes=("3",))
     assert set(run.data.train.y.tolist()) == {3}
     assert train(run, 2).step == 2
+
+
+# -- the experiments -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["minimax", "non-saturating"])
+def test_a_game_after_a_head_start(loss):
+    outcome = gans.play(loss, head_start=60, steps=3, hidden=(16, 16), lr_d=1e-2, samples=50)
+    # The logits of samples are far below 0: the slopes D and 1 - D are about exp(logit) and 1.
+    assert outcome.minimax < 0.5 * outcome.non_saturating
+    assert 0 <= outcome.modes <= 8 and 0 <= outcome.good <= 1
+    assert (outcome.loss, outcome.head_start, outcome.eps) == (loss, 60, 1e-3)
+    with pytest.raises(LabError, match="it must be one of: ring, grid"):
+        gans.play(data="moons")
+
+
+def test_the_same_start_looks_the_same_to_either_loss():
+    a, b = (gans.play(loss, head_start=5, steps=1, hidden=(16,)) for loss in ("minimax", "non-saturating"))
+    assert (a.minimax, a.non_saturating) == pytest.approx((b.minimax, b.non_saturating))
+
+
+def test_figures_of_the_ring():
+    found = gans.sharp_ring(steps=5, samples=50)
+    assert found.keys() == {"modes", "good", "modes_averaged", "good_averaged", "seconds"}
+
+
+@pytest.mark.slow
+def test_figures_of_the_digits_and_the_command_that_leaves_them(tmp_path, capsys):
+    found = gans.good_digits(steps=3, split="valid", hidden=(8,))
+    assert found["frechet"] > 15
+    gans.main(["digits", "--steps", "2", "--out", str(tmp_path / "digits.json")])
+    figures = json.loads((tmp_path / "digits.json").read_text())
+    assert figures["steps"] == 2 and figures["frechet"] > 10 * figures["frechet_real"]
+    assert 0 <= figures["precision"] <= 1 and (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit, match="name a .json file"):
+        gans.main(["digits", "--steps", "2", "--out", str(tmp_path / "digits.txt")])
+
+
+def test_a_grid_of_images():
+    images = torch.arange(6.0).reshape(6, 1, 1, 1).expand(6, 1, 2, 2) / 10
+    assert gans.grid(images, 3).shape == (4, 6)
+    assert gans.grid(images, 3)[::2, ::2].tolist() == pytest.approx(np.array([[0, 0.1, 0.2], [0.3, 0.4, 0.5]]))
+
+
+# -- the smallest game -----------------------------------------------------------------------------------------------
+
+
+def test_simultaneous_steps_spiral_outwards():
+    way = zero_sum.play("simultaneous", rate=0.2, steps=50, start=(1.0, 0.5))
+    state = way[:, 0] + 1j * way[:, 1]
+    np.testing.assert_allclose(state[1:] / state[:-1], 1 + 0.2j)        # turned by atan(rate)
+
+
+def test_alternating_steps_stay_on_an_ellipse():
+    way = zero_sum.play("alternating", rate=0.3, steps=500, start=(1.0, 0.5))
+    g, d = way.T
+    np.testing.assert_allclose(g**2 + d**2 + 0.3 * g * d, 1 + 0.25 + 0.15)
+    assert np.hypot(*zero_sum.running_mean(way)[-1]) < 0.02             # and its mean goes to the equilibrium
+
+
+@pytest.mark.parametrize(("penalty", "inwards"), [(0.1, False), (0.3, True)])
+def test_a_penalty_above_the_rate_turns_the_spiral_inwards(penalty, inwards):
+    way = zero_sum.play("simultaneous", rate=0.2, penalty=penalty, steps=400)
+    factor = math.sqrt(1 - 0.2 * penalty + 0.2**2)                      # of each eigenvalue, as long as they turn
+    distances = zero_sum.distances(way)
+    assert (distances[-1] < distances[0]) == inwards
+    assert (distances[-1] / distances[0]) ** (1 / 400) == pytest.approx(factor, rel=2e-3)
 
 
 # -- what is refused -------------------------------------------------------------------------------------------------
