@@ -217,7 +217,7 @@ TWIN = ("Gaussian draws in the 64 features of a classifier of the 8x8 digits, wi
         "the 1,197 training images' features, against these features; the seed is that of classifier and draws.")
 DECODERS = ("VAE, GAN (non-saturating, R1 penalty 0.1, averaged generator) and autoencoder (a Gaussian fitted to its "
             "codes) on the 8x8 digits, decoder 8 - 256 - 64, 4,000 Adam steps of 64 images at 1e-3; noise chosen for "
-            "each on validation images; AIS with 8 chains and 400 temperatures on 50 test images.")
+            "each on validation images; AIS with 8 chains and 300 temperatures on 50 test images.")
 LINEAR = ("Probabilistic PCA of the 8x8 digits with 8 latents, whose log p(x) is known exactly; 50 test images; 16 "
           "chains, 500 temperatures, Hamiltonian moves of 2 leapfrog steps.")
 WU, THEIS = "Wu et al. 2017, arXiv:1611.04273", "Theis et al. 2016, arXiv:1511.01844"

@@ -29,7 +29,7 @@ from .judging import frechet
 KINDS = ("VAE", "GAN", "autoencoder")
 LATENT, HIDDEN = 8, (256,)
 DECODER_STEPS, DECODER_BATCH = 4000, 64
-ETAS = (0.007, 0.01, 0.015, 0.02, 0.03, 0.045)               # noise variances to choose from
+ETAS = (0.01, 0.015, 0.02, 0.03, 0.045)         # noise variances to choose from
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def train_decoder(kind: str = "VAE", dataset: str = "digits", steps: int = DECOD
 def _decoder(kind, dataset, steps, seed):
     data = load(dataset)
     if kind == "GAN":
-        run = gans.make_run(dataset, body="mlp", latent=LATENT, hidden=HIDDEN, batch=DECODER_BATCH, ema=0.999, r1=0.1,
-                            watch=False, seed=seed, device="cpu")
+        run = gans.make_run(dataset, body="mlp", latent=LATENT, hidden=HIDDEN, batch=DECODER_BATCH, lr_g=1e-3,
+                            lr_d=1e-3, ema=0.999, r1=0.1, watch=False, seed=seed, device="cpu")
     else:
         model = partial(VAE, observation="learned") if kind == "VAE" else Autoencoder
         run = Run(partial(model, data.shape, LATENT, HIDDEN), TensorBatches(data.train.x, DECODER_BATCH), seed=seed,
@@ -124,7 +124,7 @@ class Likelihood:
     frechet: float
 
 
-def likelihood(model: Trained, examples: int = 50, chains: int = 8, steps: int = 400, seed: int = 0) -> Likelihood:
+def likelihood(model: Trained, examples: int = 50, chains: int = 8, steps: int = 300, seed: int = 0) -> Likelihood:
     """Choose the noise, then anneal on ``examples`` test images and on half as many simulated ones; see
     :class:`Likelihood`."""
     found = choose_eta(model, seed=seed)
