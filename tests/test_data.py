@@ -632,9 +632,9 @@ def test_nothing_is_fetched_that_was_not_wanted(server):
 
 def test_catalogue_lists_everything_with_its_state():
     records = {record.name: record for record in data.catalogue()}
-    assert list(records) == [*data.names(), *data.texts()]
+    assert list(records) == [*data.names(), *data.texts(), *[n for n in data.style_names() if n != "fonts"]]
     assert [r.state for r in records.values()] == ["built-in", "built-in", *["not downloaded"] * 4, *["built-in"] * 3,
-                                                      *["not downloaded"] * 4]
+                                                      *["not downloaded"] * 4, "built-in", *["not downloaded"] * 2]
     assert all(r.what and r.licence for r in records.values())
     assert records["mnist"].size == 11_594_722
     assert data.fetch("glyphs").state == "cached" and data.fetch("digits").state == "built-in"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..experiments.translation import flops, l1, translations
+from ..experiments.translation import confusions, flops, l1
 from ..rng import Rng
 from . import NotYet, array, calls, choice, close, exercise, number
 
@@ -84,7 +84,7 @@ def lost_letter(lost, became, *, model, pairs, judge, classes) -> str:
         model: whose translations are read.
         pairs, judge, classes: held-out letters, the classifier that reads, and what its classes are called.
     """
-    table = confusions(model, pairs, judge, len(classes))                       # (true, read)
+    table = confusions(model, pairs, judge).numpy()                             # (true, read)
     there = sorted(set(pairs.label.tolist()))
     spellings = {classes[k]: () for k in there}
     lost = classes.index(choice(lost, spellings, "lost"))
@@ -109,12 +109,6 @@ def lost_letter(lost, became, *, model, pairs, judge, classes) -> str:
         raise NotYet(f"{classes[lost]} it is. But {classes[became]} {said}; most of its wrong readings are another.")
     return (f"{own:.0%} of the images of {classes[lost]} are lost, and {int(rest[became])} of them are read as "
             f"{classes[became]}. To the discriminator that is as good a letter as any.")
-
-
-def confusions(model, pairs, judge, classes: int) -> np.ndarray:
-    """How often each character (row) is read as each (column) after translation, (classes, classes)."""
-    found = judge.classify(translations(model, pairs.x))
-    return np.bincount((pairs.label * classes + found).numpy(), minlength=classes**2).reshape(classes, classes)
 
 
 @exercise("08.4")

@@ -180,9 +180,11 @@ def measure(model: CycleGAN, pairs: Pairs, judge: Classifier | None = None) -> d
     return {"L1": l1(made, pairs.y)} | ({} if judge is None else {"read right": judge.accuracy(made, pairs.label)})
 
 
-def read(judge: Classifier, images: Tensor, classes) -> str:
-    """What the judge reads, one character an image."""
-    return "".join(classes[k] for k in judge.classify(images).tolist())
+def confusions(model: CycleGAN, pairs: Pairs, judge: Classifier) -> Tensor:
+    """How often each character (row) is read as each (column) after translation, (K, K) whole numbers."""
+    found = judge.classify(translations(model, pairs.x))
+    k = judge.classes
+    return torch.bincount(pairs.label * k + found, minlength=k * k).reshape(k, k)
 
 
 def flops(run: Run) -> int:
@@ -270,12 +272,12 @@ def identity_weights(seed: int, steps: int = 300) -> dict[str, float]:
 
 
 _FONTS = (f"{SOURCE} to {TARGET}, 16x16 pixels: 12 characters, 40 images of each on either side, each jittered by "
-          "itself; 300 held-out pairs with new jitters, 300 of three characters that training never sees. Generators of "
-          "width 8 with one residual block, least-squares critics of the whole image, cycle weight 5 (chosen on "
-          "validation pairs, between 5 and the paper's 10), Adam at 2e-3 with betas 0.5 and 0.999, 8 images of each side "
+          "itself; 300 held-out pairs with new jitters, 300 of three characters that training never sees. Generators "
+          "of width 8 with one residual block, least-squares critics of the whole image, cycle weight 5 (5 and the "
+          "paper's 10 were tried on validation pairs), Adam at 2e-3 with betas 0.5 and 0.999, 8 images of each side "
           f"a step, {STEPS} steps. The arm without a cycle has the same generator, critic and settings, one way only.")
-_PHOTOS = ("Patches of 16x16 pixels of scikit-learn's two photographs (a temple, a flower), made smaller by 3: 1,200 of "
-           "each side from the left three quarters, 200 held out from the right. The same networks and settings as "
+_PHOTOS = ("Patches of 16x16 pixels of scikit-learn's two photographs (a temple, a flower), made smaller by 3: 1,200 "
+           "of each side from the left three quarters, 200 held out from the right. The same networks and settings as "
            "between fonts, 300 steps.")
 CLAIMS = [
     Claim("08.equal_steps", "Zhu et al. 2017, section 5.1.4 (table 4); lecture, 'CycleGAN'",

@@ -6,6 +6,7 @@ import torch
 
 from ..errors import LabError
 from ..experiments.translation import colour_shift, measure, reader
+from ..plots import show_png
 from ..training import Run
 from ..training.live import is_live
 from .panel import Panel
@@ -29,27 +30,12 @@ def translation_panel(run: Run, *, steps: int = 400, pace: float | None = None, 
     if getattr(data, "name", "") != "fonts" or run.model.one_way:
         raise LabError("The panel needs a run of dgmlab.experiments.translation.make_run between two fonts, with "
                        "one_way=False; photographs have a panel of their own, photograph_panel.")
-    judge, model = reader(data), run.model
-    shown = _choice(data)
-    x, truth, label = shown.x.to(run.device), shown.y, shown.label
+    judge, model, letters = reader(data), run.model, _letters(run)
     counted = {name: type(pairs)(pairs.x[:COUNTED], pairs.y[:COUNTED], pairs.label[:COUNTED])
                for name, pairs in (("new jitters", data.pairs["valid"]),
                                    ("new characters", data.pairs.get("new characters"))) if pairs is not None}
     copied = float((data.pairs["valid"].x - data.pairs["valid"].y).abs().mean())
-    unseen = set(data.pairs["new characters"].label.tolist()) if "new characters" in data.pairs else set()
     points: dict[int, dict[str, float]] = {}            # of the curve of what is read, at the steps that were shown
-
-    @torch.no_grad()
-    def letters(run):
-        there = model.translate(x)
-        back = model.translate_back(there).cpu()
-        found = judge.classify(there.cpu())
-        read = [(data.classes[k] + ("*" if own in unseen else ""), k == own)
-                for k, own in zip(found.tolist(), label.tolist())]
-        title = f"x → G(x) → F(G(x)): {sum(not right for _, right in read)} of {len(read)} read as another character"
-        title += " (*: training never sees it)" if unseen else ""
-        return {"rows": [("x", x.cpu()), ("G(x)", there.cpu()), ("truth", truth), ("F(G(x))", back)], "read": read,
-                "title": title}
 
     def distances(run):
         values = {name: run.history.column(column) if run.step else []
@@ -66,7 +52,8 @@ def translation_panel(run: Run, *, steps: int = 400, pace: float | None = None, 
         return _points(points, run)
 
     _still(run, count)
-    rows = [{"letters": RoundTrips(letters, size=(740, 290), columns=len(x), caption="G(x) reads", every=0.3),
+    rows = [{"letters": RoundTrips(letters, size=(740, 290), columns=len(_choice(data)), caption="G(x) reads",
+                                   every=0.3),
              "distances": Curves(distances, title="How far from the truth? (held-out letters)",
                                  unit="L1, share of full scale", size=(420, 290), smooth=20, what="L1 distances",
                                  every=0.4)},
@@ -115,6 +102,40 @@ def photograph_panel(run: Run, *, steps: int = 300, pace: float | None = None, n
                                unit="distance in RGB", size=(460, 360), what="Distances between colours", every=0.8)},
             {"losses": _losses(run, (1160, 190))}]
     return Panel(run, rows, ["cycle", "identity", "adversarial", "lr"], steps=steps, stop=True, pace=pace, name=name)
+
+
+def show_letters(run: Run, title: str = "") -> None:
+    """Put a still strip into the page: letters, their translations by the run, the truth, and the way back if there is
+    one; below, what the classifier reads.
+
+    Args:
+        title: what the picture says first; how many are read wrong is added.
+    """
+    picture = RoundTrips(_letters(run, title), size=(900, 290 if run.model.one_way else 350),
+                         columns=len(_choice(run.data)), caption="G(x) reads")
+    data = picture.collect(run)
+    show_png(picture.render(data, "png"), picture.size[0], picture.alt(data))
+
+
+def _letters(run: Run, title: str = "x → G(x) → F(G(x))"):
+    """What a strip of letters shows of the run."""
+    data, judge, shown = run.data, reader(run.data), _choice(run.data)
+    unseen = set(data.pairs["new characters"].label.tolist()) if "new characters" in data.pairs else set()
+    x = shown.x.to(run.device)
+
+    @torch.no_grad()
+    def collect(run):
+        there = run.model.translate(x)
+        rows = [("x", x.cpu()), ("G(x)", there.cpu()), ("truth", shown.y)]
+        if not run.model.one_way:
+            rows.append(("F(G(x))", run.model.translate_back(there).cpu()))
+        read = [(data.classes[k] + ("*" if own in unseen else ""), k == own)
+                for k, own in zip(judge.classify(there.cpu()).tolist(), shown.label.tolist())]
+        wrong = sum(not right for _, right in read)
+        return {"rows": rows, "read": read, "title": f"{title}: {wrong} of {len(read)} read as another character" +
+                (" (*: training never sees it)" if unseen else "")}
+
+    return collect
 
 
 def _note(points: dict, step: int, values: dict[str, float]) -> None:
