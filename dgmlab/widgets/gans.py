@@ -31,7 +31,7 @@ AHEAD = 150                 # steps of the button that lets the discriminator ge
 SHOWN = 400                 # samples that are drawn and counted
 PUSHED = 30                 # of them, how many have an arrow in the plane
 CODES = torch.special.ndtri((torch.arange(15) + 0.5) / 15)[:, None]     # of the line's arrows, equally likely each
-LOGITS = 60.0               # of the curves of the losses, to either side
+LOGITS = 12.0               # of the curves of the losses: sinh(12) = 81,377 to either side
 SHORT = {"turn": "learns", "lr_g": "rate of G", "lr_d": "rate of D", "eps": "ε", "d_steps": "D steps", "penalty": "λ",
          "r1": "γ", "ema": "average"}       # names of knobs where there is no room
 
@@ -69,10 +69,9 @@ def gan_panel(run: Run, *, knobs: Sequence[str] = ("loss", "turn", "eps", "d_ste
                                    size=(390, 390), columns=8, every=0.5), "norms": norms, "point": point},
                 {"verdicts": verdicts, "costs": costs}]
     elif run.target.dim == 1:
-        norms.size = verdicts.size = (420, 220)
-        verdicts.title = "What D says on average"
-        rows = [{"game": Game(_game(run), size=(760, 440), extent=_extent(run.target), top=_top(run.target),
-                              every=0.25)}, {"verdicts": verdicts, "norms": norms}]
+        verdicts.size, verdicts.title = (420, 430), "What D says on average; ½: it cannot tell"
+        rows = [{"game": Game(_game(run), size=(760, 430), extent=_extent(run.target), top=_top(run.target),
+                              every=0.25), "verdicts": verdicts}]
     else:
         rows = [{"field": Field(_field(run), size=(390, 390), extent=_extent(run.target), every=0.3), "norms": norms,
                  "point": point}, {"verdicts": verdicts, "costs": costs}]
@@ -85,8 +84,8 @@ def gan_panel(run: Run, *, knobs: Sequence[str] = ("loss", "turn", "eps", "d_ste
                 control.input.options = offered if value in offered else [*offered, value]
                 control.input.value = value
                 control.input.add_class("widget-inline-hbox")       # the buttons beside their name, as with the sliders
-                control.input.style.button_width = "118px" if len(offered) > 3 else "104px"
-                control.input.layout.width = f"{170 + len(offered) * 125}px" if len(offered) > 3 else "490px"
+                control.input.style.button_width = "126px"
+                control.input.layout.width = f"{165 + len(offered) * 132}px"
         _Ahead(panel)
     return panel
 
@@ -118,6 +117,7 @@ class _Ahead:
     def _watch(self, run):
         if self.rest and run.step >= self.until:
             self.rest = False
+            run.knobs.turn = "alternate"            # as planned at this step; set now, it is also seen now
             run.pause("D has trained alone, Start goes on with both")
 
     def _forget(self):
@@ -174,7 +174,7 @@ def _field(run: Run):
 
 
 def _images(run: Run):
-    noise = Rng(0).normal((48, run.model.generator.latent)).to(run.device)
+    noise = Rng(0).normal((56, run.model.generator.latent)).to(run.device)
     real = run.data.train.x[:8]
 
     @torch.no_grad()
@@ -207,12 +207,12 @@ def _point(run: Run):
 
 
 def _logits() -> torch.Tensor:
-    return torch.linspace(-LOGITS, LOGITS, 961, dtype=torch.float64)
+    return torch.linspace(-LOGITS, LOGITS, 1201, dtype=torch.float64).sinh()      # dense where the losses bend
 
 
 @functools.cache
 def _curve(name: str):
-    """A loss of the generator at single logits, (961,)."""
+    """A loss of the generator at single logits, (1201,)."""
     return torch.stack([LOSSES[name].generator(logit[None]) for logit in _logits()]).numpy()
 
 

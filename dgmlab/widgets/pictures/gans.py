@@ -6,6 +6,7 @@ import numpy as np
 from contourpy import contour_generator
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from ...plots import INK, LABEL, LINES, SMALL, SOFT, short, tidy
 from .base import DASHED, Picture, nice_above, steady_range
@@ -16,6 +17,7 @@ LOSSES = {"minimax": LINES[3], "non-saturating": LINES[5]}
 OTHER = LINES[4]                                            # any further loss
 TINTS = np.array([[0.80, 0.77, 0.93], [1, 1, 1], [0.97, 0.82, 0.85]])       # of the field: "made", undecided, "data"
 UNIT = 0.06             # how far an arrow reaches for a push of 1, as a share of the width of the data
+LEVELS = 20             # of the tint
 FULL = 0.25             # the share of all logits in one bar of a histogram that fills its height
 FURTHEST = 0.12         # and at most
 
@@ -137,7 +139,7 @@ class Field(Picture):
         low, high = self.extent
         stage.axes.set(xlim=self.extent, ylim=self.extent)
         stage.image = self.moves(stage.axes.imshow(np.ones((2, 2, 3)), extent=(low, high, low, high), origin="lower",
-                                                   interpolation="bilinear", aspect="auto", zorder=0), on_axes=False)
+                                                   interpolation="nearest", aspect="auto", zorder=0), on_axes=False)
         stage.edge = self.moves(LineCollection([], colors=JUDGE, linewidths=1.3))
         stage.real = self.moves(Line2D([], [], color=DATA, marker="+", markersize=5, markeredgewidth=1, linestyle="",
                                        alpha=0.75))
@@ -162,8 +164,12 @@ class Field(Picture):
     def draw(self, data):
         stage, (low, high) = self.stage, self.extent
         says = np.nan_to_num(np.asarray(data["says"], float), nan=0.5)
-        stage.image.set_data(np.stack([np.interp(says, [0, 0.5, 1], TINTS[:, c]) for c in range(3)], -1))
         places = np.linspace(low, high, len(says))
+        finer = np.linspace(low, high, 4 * len(says))
+        rows = np.stack([np.interp(finer, places, row) for row in says])
+        steps = np.stack([np.interp(finer, places, column) for column in rows.T], 1)
+        steps = np.round(LEVELS * steps) / LEVELS               # as on a map; smooth tints would fill a notebook
+        stage.image.set_data(np.stack([np.interp(steps, [0, 0.5, 1], TINTS[:, c]) for c in range(3)], -1))
         # A floor far below what can be told apart, so that a field that is all 0 or all 1 draws no noise.
         stage.edge.set_segments(contour_generator(places, places, says).lines(0.5)
                                 if says.min() < 0.499 and says.max() > 0.501 else [])
@@ -195,7 +201,7 @@ class LossPoint(Picture):
     def build(self):
         stage = self.stage
         stage.below = tidy(stage.figure.add_axes((0.1, 0.1, 0.1, 0.1)))
-        self.frame(56, 46, 24, "", "generator's loss")
+        self.frame(56, 56, 24, "", "generator's loss")
         stage.axes.tick_params(labelbottom=False)
         stage.below.set(ylim=(0, 1), yticks=[])
         stage.below.set_xlabel("logit of D: log D / (1 − D)", fontsize=LABEL, color=INK)
@@ -240,7 +246,7 @@ class LossPoint(Picture):
         if stage.limits != ((-reach, reach), limits):
             self.set_limits((-reach, reach), limits)
             stage.below.set_xlim(-reach, reach)
-            ticks = [t for t in stage.below.xaxis.get_major_locator().tick_values(-reach, reach) if abs(t) <= reach]
+            ticks = [t for t in MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(-reach, reach) if abs(t) <= reach]
             stage.below.set_xticks(ticks, [f"{t:g}".replace("-", "−") + f"\nD = {_probability(t)}" for t in ticks])
             stage.below.tick_params(labelsize=SMALL)
         place = made.mean() if len(made) else 0.0

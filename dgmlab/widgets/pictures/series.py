@@ -144,7 +144,8 @@ class Curves(Picture):
             row = int(step < taken[0])
             if step < taken[row]:
                 continue                                                     # no room: the line alone
-            label = stage.axes.text(step, 0.995 - 0.052 * row, " " + text, fontsize=SMALL, color=SOFT, va="top",
+            below = max(0.052, 13 * stage.pixel / stage.axes.bbox.height) * row
+            label = stage.axes.text(step, 0.995 - below, " " + text, fontsize=SMALL, color=SOFT, va="top",
                                     transform=stage.axes.get_xaxis_transform())
             taken[row] = step + span * (self.text_width(label) / stage.axes.bbox.width + 0.01)
             stage.event_artists.append(label)
