@@ -57,7 +57,7 @@ SETTINGS = {
     "grid": Settings(8, (128, 128)),
     "moons": Settings(8, (128, 128)),
     "digits": Settings(32, (128,), "conv", batch=64, r1=0.5),
-    "glyphs": Settings(32, (128,), "conv", lr_g=2e-3, lr_d=2e-3, batch=64, r1=0.5),
+    "glyphs": Settings(32, (128,), "conv", lr_g=2e-3, lr_d=2e-3, batch=64, r1=3.0),
     "mnist": Settings(64, (128,), "conv", lr_g=2e-3, lr_d=2e-3, batch=64, r1=5.0),
 }
 DENSITIES = ("line", "ring", "grid", "moons")
