@@ -135,7 +135,7 @@ def test_folders_that_will_not_do_are_refused(tmp_path):
         style_pairs.from_folders(good, good, 8)
 
 
-COUNTS = (3, 4, 2, 2)
+COUNTS = (4, 4, 2, 2)
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def archive(tmp_path, monkeypatch):
 def test_a_published_archive_is_read_packed_and_unpacked(archive):
     place = archive()
     packed = data.styles("maps", size=8)
-    assert packed.train_x.shape == (3, 3, 8, 8) and packed.train_y.shape == (4, 3, 8, 8)
+    assert packed.train_x.shape == (4, 3, 8, 8) and packed.train_y.shape == (4, 3, 8, 8)
     assert packed.train_y.dtype == torch.uint8 and packed.sides == ("aerial photographs", "maps")
     reds = packed.train_y[:, 0, 4, 4].tolist()
     assert reds == sorted(reds), "not in the order of their numbers"
@@ -175,14 +175,26 @@ def test_a_published_archive_is_read_packed_and_unpacked(archive):
     assert "no checksum is published for it unpacked" in data.verify("maps")[0].sentence
 
 
+def test_published_collections_are_trained_on(archive):
+    archive()
+    run = tr.make_run("maps", batch=2)
+    assert run.data.shape == (3, 64, 64) and np.isfinite(run.advance()["cycle"])
+    paired = tr.make_run("maps", batch=2, **tr.ARMS["paired"])              # maps have a truth
+    assert np.isfinite(paired.advance()["paired"])
+    paper = tr.make_run("maps", batch=1, scale="paper")
+    batch = paper.batches.next(Rng(0), Rng(1))
+    assert [tuple(images.shape) for images in batch] == [(1, 3, 256, 256)] * 4
+    assert paper.parameters > 20e6 and paper.knobs.lr == 2e-4
+
+
 def test_a_wrong_archive_is_named(archive):
     place = archive()
     with (place / "maps.zip").open("ab") as file:
         file.write(b"more")
     with pytest.raises(LabError, match="The checksum of .*maps.zip is wrong"):
         data.styles("maps", size=8)
-    archive(counts=(3, 3, 2, 2))
-    with pytest.raises(LabError, match="holds 3 in trainA, 3 in trainB, 2 in testA, 2 in testB images, but maps has"):
+    archive(counts=(4, 3, 2, 2))
+    with pytest.raises(LabError, match="holds 4 in trainA, 3 in trainB, 2 in testA, 2 in testB images, but maps has"):
         data.styles("maps", size=8)
     archive(side=24)
     with pytest.raises(LabError, match="is 24 x 24 pixels, but the others are 20 x 20"):

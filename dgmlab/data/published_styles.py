@@ -77,7 +77,7 @@ def load(name: str, download: bool = True, size: int | None = None) -> Styles:
     """A published pair of collections, fetched first if it is not there and ``download`` is true.
 
     Args:
-        size: side of the square to which each image is shrunk; None for 256.
+        size: side of the square to which each image is resized; None for 256.
 
     Returns:
         Images as bytes (N, 3, size, size). Of ``maps`` the truth is known (``pairs["test"]``, ``truth_x``), because its
@@ -89,7 +89,7 @@ def load(name: str, download: bool = True, size: int | None = None) -> Styles:
     import torch
 
     record, size = PUBLISHED[name], 256 if size is None else size
-    check_number("The side of an image in pixels", size, 8, record.side, whole=True)
+    check_number("The side of an image in pixels", size, 8, 1024, whole=True)
     if missing(record):
         if not download:
             raise LabError(f"{record.title} is not downloaded: {_remedy(record)}.")

@@ -192,7 +192,7 @@ def photographs(size: int = 16, n: int = 1200, held: int = 200, shrink: int = 3,
         whole.append(photo)
         train.append(cut(n, 0, border))
         test.append(cut(held, border, wide))
-    return Styles("photographs", PHOTOGRAPHS, *train, *test, ABOUT, LICENCE,
+    return Styles("photographs", ("temple", "flower"), *train, *test, ABOUT, LICENCE,
                   whole=tuple(whole))
 
 

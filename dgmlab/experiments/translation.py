@@ -82,7 +82,8 @@ def make_run(data: str = "fonts", source: str = SOURCE, target: str = TARGET, cy
         batch: images of each side a step.
         seed: of the weights and the order of the data; fonts and patches are drawn anew with it as well.
         scale: ``smoke`` takes a quarter of the images; ``paper`` the networks, the batch of 1, the learning rate and
-            the jitter (shrunk to 286 pixels, cropped to 256, mirrored) of Zhu et al. 2017, for the published data. (Not
+            the jitter (resized to 286 pixels, cropped to 256, mirrored) of Zhu et al. 2017, for the published data,
+            which are otherwise shrunk to 64 pixels. (Not
             their history of 50 translations for the discriminators, nor their falling learning rate: drive ``lr``.)
 
     Returns:
@@ -97,7 +98,7 @@ def make_run(data: str = "fonts", source: str = SOURCE, target: str = TARGET, cy
     elif data == "photographs":
         sides = styles("photographs", seed=seed, **({"n": 300, "held": 50} if scale == "smoke" else {}))
     else:
-        sides = styles(data, size=256 if scale != "paper" else 286)
+        sides = styles(data, size=286 if scale == "paper" else 64)
     check_number("The number of images a step", batch, 1, min(len(sides.train_x), len(sides.train_y)), whole=True)
     if paired and sides.truth_x is None:
         raise LabError(f"The paired weight is {paired:g}, but of {data} no true translation is known; set it to 0, or "

@@ -57,8 +57,8 @@ def translation_panel(run: Run, *, steps: int = 400, pace: float | None = None, 
              "distances": Curves(distances, title="How far from the truth? (held-out letters)",
                                  unit="L1, share of full scale", size=(420, 290), smooth=20, what="L1 distances",
                                  every=0.4)},
-            {"right": Curves(right, title="G(x) is read as the right character (the letters above, and more)",
-                             unit="% of 100 held-out letters", size=(580, 200), what="Share read right", every=0.8),
+            {"right": Curves(right, title="Of 100 held-out letters of either kind, read as the right character",
+                             unit="% read right", size=(580, 200), what="Share read right", every=0.8),
              "losses": _losses(run, (580, 200))}]
     return Panel(run, rows, ["cycle", "identity", "adversarial", "lr"], steps=steps, stop=True, pace=pace, name=name)
 
@@ -96,10 +96,10 @@ def photograph_panel(run: Run, *, steps: int = 300, pace: float | None = None, n
         return _points(points, run)
 
     _still(run, count)
-    rows = [{"photos": ImageRows(photos, title="a photograph, translated, and back", size=(700, 360), columns=3,
+    rows = [{"photos": ImageRows(photos, title="a photograph, translated, and back", size=(700, 325), columns=3,
                                  every=0.5),
              "colours": Curves(colours, title="How far do colours move? (held-out patches)",
-                               unit="distance in RGB", size=(460, 360), what="Distances between colours", every=0.8)},
+                               unit="distance in RGB", size=(460, 325), what="Distances between colours", every=0.8)},
             {"losses": _losses(run, (1160, 190))}]
     return Panel(run, rows, ["cycle", "identity", "adversarial", "lr"], steps=steps, stop=True, pace=pace, name=name)
 
@@ -164,8 +164,8 @@ def _choice(data):
         pairs = data.pairs.get(name)
         if pairs is not None:
             first = [int((pairs.label == k).nonzero()[0]) for k in pairs.label.unique().tolist()]
-            every = max(1, len(first) // many)
-            parts.append([part[first[::every][:many]] for part in (pairs.x, pairs.y, pairs.label)])
+            places = torch.linspace(0, len(first) - 1, min(many, len(first))).round().long()
+            parts.append([part[torch.tensor(first)[places]] for part in (pairs.x, pairs.y, pairs.label)])
     return type(pairs or data.pairs["valid"])(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
@@ -177,7 +177,7 @@ def _losses(run: Run, size) -> Curves:
         return {"steps": run.history.steps, "events": _moves(run),
                 "values": {shown: run.history.column(name) for name, shown in names.items() if name in there}}
 
-    return Curves(losses, title="The terms of the loss, before they are weighted", unit="mean per pixel or score",
+    return Curves(losses, title="The terms of the loss, unweighted: means over pixels or scores", unit="mean",
                   size=size, smooth=20, every=0.4)
 
 
