@@ -192,8 +192,7 @@ def in_words(way: Anneal) -> str:
     """The numbers of a way as a line of HTML."""
     return (f"log p(x): forward estimate <b>{way.forward:.2f}</b> (on average too low) &emsp; exact "
             f"{way.exact[-1]:.2f} &emsp; reverse estimate <b>{way.reverse:.2f}</b> (on average too high) &emsp; gap "
-            f"{way.reverse - way.forward:.2f} nats &emsp; {way.effective[-1]:.1f} of {way.z.shape[1]} chains count at "
-            "the end")
+            f"{way.reverse - way.forward:.2f} nats")
 
 
 def drag_annealing(model: CurveModel | None = None, points: Mapping[str, tuple[float, float]] = POINTS,

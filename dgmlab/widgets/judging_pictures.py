@@ -150,7 +150,7 @@ class Board:
             self._marks[k].set_data([meter.place(value)], [k])
             side, colours = meter.side(value, (low, high)), {-1: BAD, 0: "#0B6B5C", 1: LINES[5]}
             sign = {-1: "◂ ", 0: "", 1: "▸ "}[side]
-            self._values[k].set_text(short(value, steady=True))
+            self._values[k].set_text(short(value, steady=True) if abs(value) >= 0.1 else f"{value:.2f}")
             self._ranges[k].set_text(f"{short(low)} – {short(high)}" if low != high else short(low))
             self._words[k].set_text(sign + meter.words[1 + side])
             for text in (self._words[k], self._marks[k]):
@@ -165,7 +165,9 @@ def balls_picture(real: Tensor, made: Tensor, k: int = 3, title: Sequence[str] =
     if real.shape[1:] != (2,) or made.shape[1:] != (2,) or min(len(real), len(made)) <= k:
         raise LabError(f"The points have the shapes {tuple(real.shape)} and {tuple(made.shape)}, but more than k = {k} "
                        "points of the plane are needed of each kind: (number, 2).")
-    fig = figure(880, 400)
+    fig = figure(900, 400)
+    both = torch.cat([real, made])
+    (left, low), (right, high) = both.min(0).values.tolist(), both.max(0).values.tolist()
     for axes, (centres, others, ball, dot, what) in zip(fig.subplots(1, 2), (
             (real, made, REAL, MADE, "samples in a ball of a real point"),
             (made, real, MADE, REAL, "real points in a ball of a sample"))):
@@ -178,7 +180,7 @@ def balls_picture(real: Tensor, made: Tensor, k: int = 3, title: Sequence[str] =
         axes.plot(*others[~inside].T, "x", color=BAD, markersize=6, markeredgewidth=1.6)
         name = "Precision" if centres is real else "Recall"
         tidy(axes, f"{name} {inside.double().mean():.2f}: {what}", "$x_1$", "$x_2$")
-        axes.set_aspect("equal")
+        axes.set(xlim=(left - 0.8, right + 0.8), ylim=(low - 0.8, high + 0.8), aspect="equal")
     return fig
 
 
@@ -213,11 +215,11 @@ class AnnealPicture:
         inside = np.abs(way.z[t]) < 3.5
         left.scatter(way.z[t][inside], height[inside], s=size[inside], color=LINES[3], alpha=0.6, linewidths=0)
         left.axhline(0, color=SOFT, linewidth=0.8)
-        left.set(xlim=(-3.5, 3.5), ylim=(-0.3 * tallest, 1.08 * tallest))
+        left.set(xlim=(-3.5, 3.5), ylim=(-0.3 * tallest, 1.22 * tallest))
         tidy(left, f"Step {t} of {len(way.betas) - 1}: {way.effective[t]:.1f} of {len(w)} chains count",
              "code z", "density of z")
         left.set_yticks([tick for tick in left.get_yticks() if 0 <= tick <= tallest])
-        left.legend(frameon=False, fontsize=SMALL, loc="upper right", labelcolor=INK)
+        left.legend(frameon=False, fontsize=SMALL, loc="upper center", ncols=3, labelcolor=INK)
 
         steps = np.arange(len(way.betas))
         truth = way.exact[-1]
@@ -225,8 +227,10 @@ class AnnealPicture:
         right.plot(steps, np.clip(way.log_w, 3 * low - 50, None), color=LINES[3], linewidth=0.7, alpha=0.35)
         top = max(0.5, truth, way.exact.max(), way.log_w.max()) + 0.4
         right.set(xlim=(0, steps[-1]), ylim=(min(low, way.exact.min() - 1), top))
-        labelled_lines(right, steps, {"exact": way.exact}, color=REAL, linewidth=2.4)
-        labelled_lines(right, steps, {"estimate": way.estimates}, color=MADE, linewidth=2, linestyle=(0, (3, 1.5)))
+        labelled_lines(right, steps, {"exact": way.exact, "estimate": way.estimates}, linewidth=2.2)
+        for line, name, colour, dashes in zip(right.lines[-2:], right.texts[-2:], (REAL, MADE), ("-", (0, (3, 1.5)))):
+            line.set(color=colour, linestyle=dashes)
+            name.set_color("#0B6B5C" if colour == REAL else colour)
         right.axvline(t, color=SOFT, linewidth=1)
         tidy(right, "log weight of each chain (thin), log of their mean (dashed)", "step on the way", "nats")
         return t
