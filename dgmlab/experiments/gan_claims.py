@@ -40,7 +40,8 @@ def games(seed: int) -> dict[str, float]:
     return found | {"modes_default": ours.modes, "modes_minimax_default": theirs.modes,
                     "good_default": ours.good, "good_minimax_default": theirs.good,
                     "cost_default": ours.modes - theirs.modes, "good_cost_default": ours.good - theirs.good,
-                    "rise": costs[-1] - costs[0], "smallest_rise": min(b - a for a, b in pairwise(costs))}
+                    "fewest_0": min(found["modes_0"], found["modes_minimax_0"]), "rise": costs[-1] - costs[0],
+                    "smallest_rise": min(b - a for a, b in pairwise(costs))}
 
 
 def discriminator_against_the_best(seed: int, steps: int = 1000) -> dict[str, float]:
@@ -97,16 +98,23 @@ CLAIMS = [
     Claim("06.non_saturating_learns", LECTURE,
           "From there G does learn by the non-saturating cost: it covers 7 modes or more.",
           games, "modes_150", "modes covered of 8, non-saturating", (6.5, INFINITE), GAME.format(eps="1e-3"),
-          no_effect=0.0),
+          no_effect=0.0, note="7 on average, but 6 in one seed of five: after a head start of D this cost, too, ends "
+                              "with fewer modes (7 or 8 without one)."),
     Claim("06.adam_hides_it", "Kingma & Ba 2015, section 2.1 (steps do not depend on the gradient's scale)",
           "With Adam's default epsilon the difference is gone or turned round: it divides the small gradient by its "
           "own size.",
           games, "cost_default", "modes covered: non-saturating minus minimax", (-INFINITE, 1.0),
-          GAME.format(eps="1e-8") + " Head start of 150 steps.", no_effect=8.0),
+          GAME.format(eps="1e-8") + " Head start of 150 steps.", no_effect=8.0,
+          note="It is turned round: minimax covered all 8 modes in every seed, the non-saturating cost 4 to 8."),
     Claim("06.no_head_start", "Goodfellow et al. 2014, section 3 (the same fixed point of the dynamics)",
           "If D has no head start, both costs lead to the same modes.",
           games, "cost_0", "modes covered: non-saturating minus minimax", (-1.0, 1.0), GAME.format(eps="1e-3"),
-          no_effect=None),
+          no_effect=None, note="Either covered 7 or 8 in every seed; five seeds cannot tell that from a difference "
+                               "of one mode."),
+    Claim("06.no_head_start_covers", "Goodfellow et al. 2014, section 3",
+          "If D has no head start, both costs reach nearly all modes.",
+          games, "fewest_0", "modes covered of 8 by the worse of the two", (6.5, INFINITE), GAME.format(eps="1e-3"),
+          no_effect=0.0, note="Added after 06.no_head_start had been seen to be undecided."),
     Claim("06.head_start_costs", LECTURE,
           "The longer the head start of D, the more the minimax cost loses.",
           games, "rise", "modes lost by minimax with a head start of 150 steps, minus those without", (4.0, INFINITE),
@@ -114,7 +122,9 @@ CLAIMS = [
     Claim("06.head_start_never_helps", LECTURE,
           "Nowhere along the head starts of 0, 50, 100 and 150 steps does minimax lose less for a longer one.",
           games, "smallest_rise", "smallest rise of the modes lost from one head start to the next", (-1.0, INFINITE),
-          GAME.format(eps="1e-3"), no_effect=None, note="A mode more or less is left to chance."),
+          GAME.format(eps="1e-3"), no_effect=None,
+          note="A mode more or less is left to chance. Between, it is all or nothing: after 100 steps minimax covered "
+               "all 8 modes in three seeds of five, more than the other cost did, and none in two."),
     Claim("06.best_discriminator", "Goodfellow et al. 2014, proposition 1",
           "For a generator that stands still, D learns p / (p + q).",
           discriminator_against_the_best, "off", "mean |D(x) - p(x) / (p(x) + q(x))|", (0.0, 0.03),
