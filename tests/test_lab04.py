@@ -235,6 +235,8 @@ def test_exercise_1(kind):
         assert "difference to ln 10" in says("04.1", 0, x=x)[1]
         assert "smaller word dropout" in says("04.1", 0.9, x=x)[1]
         assert "none of them" in says("04.1", 0.333, x=x)[1]
+        assert "ln 2" in says("04.1", next(k / 20 for k, nats in enumerate(worth) if nats >= math.log(2)), x=x)[1]
+        assert "smaller word dropout" in says("04.1", right + 0.05, x=x)[1]
 
 
 def test_exercise_2():
@@ -248,7 +250,12 @@ def test_exercise_2():
                            (lambda s, T, M, R: (s * M % T) / T / R, "min"),
                            (lambda s, T, M, R: (s * M % T) / T, "whole cycle"),
                            (lambda s, T, M, R: min(1, s % (T // M) / (T // M) / R), "T / M is no whole number"),
-                           (lambda s, T, M, R: float((s * M % T) / T > R), "β = u"),
+                           (lambda s, T, M, R: min(1, s % (T / M) / (T / M) * R), "multiply by R"),
+                           (lambda s, T, M, R: min(1, s % (T / M) / (R * T)), "R T / M steps"),
+                           (lambda s, T, M, R: min(1, ((s + 1) * M % T) / T / R), "one step too far"),
+                           (lambda s, T, M, R: 2.0 * right(s, T, M, R), "goes above 1"),
+                           (lambda s, T, M, R: 0.5 * right(s, T, M, R), "should be"),
+                           (lambda s, T, M, R: float((s * M % T) / T > R), "within the ramp"),
                            (lambda s, T, M, R: None, "returns nothing"), (3, "a function")):
         passed, text = says("04.2", function)
         assert not passed and hint in text, text
@@ -260,6 +267,8 @@ def test_exercise_3():
     assert says("04.3", lambda kl, free: [np.maximum(kl.numpy(), free).sum(1), (kl * (kl > free)).numpy().sum(1)])[0]
     for function, hint in (
             (lambda kl, free: ((kl * (kl > free)).sum(1), kl.clamp(min=free).sum(1)), "wrong way round"),
+            (lambda kl, free: (kl.clamp(min=free).sum(1),) * 2, "threshold charges nothing there"),
+            (lambda kl, free: ((kl * (kl > free)).sum(1),) * 2, "the clamp charges λ"),
             (lambda kl, free: (kl.clamp(min=free), kl * (kl > free)), "summed over the dimensions"),
             (lambda kl, free: (kl.sum(1).clamp(min=free), (kl * (kl > free)).sum(1)), "frees"),
             (lambda kl, free: ((kl - free).clamp(min=0).sum(1),) * 2, "takes the free amount off"),
@@ -281,15 +290,24 @@ def test_exercise_4(monkeypatch):
     assert says("04.4", hand(20, fair), **context)[0]                       # too short: only the rules are judged
     for run, hint in ((make_run(steps=20), "train it to step 20"), (train(hand(20, fair), 3), "not fair"),
                       (hand(20, fair, seed=3), "another seed"), (hand(20, []), "never moved"),
-                      (hand(20, [(0, 0.0), (0.5, 0.5)]), "last tenth"),
+                      (hand(20, [(0, 0.0), (0.5, 0.5)]), "last tenth"), (hand(20, [(0, 0.0)]), "last tenth"),
+                      (train(make_run(schedule="cyclical", steps=20), 20), "falls 3 times"),
+                      (hand(20, [(0, 0), (0.2, 1), (0.4, 0), (0.5, 1), (0.7, 0.1), (0.8, 1)]), "falls 2 times"),
                       (hand(20, fair, word_dropout=0.5), "word_dropout"), (fair, "the run itself")):
         passed, text = says("04.4", run, **context)
         assert not passed and hint in text, text
     monkeypatch.setattr(checks, "SHORT", 0)
     assert "above ln 10" in says("04.4", hand(20, fair), **context)[1]
     monkeypatch.setattr(checks, "FLOOR", 100.0)
-    assert "fall to 0 again" in says("04.4", hand(20, fair), **context | {"named": 0.99})[1]
+    for moves, hint in ((fair, "fall to 0 again"), ([(0, 1), (0.3, 0), (0.5, 1)], "from 0.50 of the steps on"),
+                        ([(0, 0), (0.3, 1), (0.7, 0.5), (0.8, 1)], "falls only to 0.5"),
+                        ([(0, 1), (0.7, 0), (0.85, 1)], "Start with β = 0"),
+                        ([(0, 0), (0.2, 1), (0.8, 0), (0.85, 1)], "longer near 0")):
+        passed, text = says("04.4", hand(20, moves), **context | {"named": 0.99})
+        assert not passed and hint in text, text
     assert says("04.4", hand(20, fair), **context | {"named": 0.0})[0]
+    slowly = [(0, 0), (0.2, 1), (0.5, 0.5), (0.6, 0.0), (0.7, 0.5), (0.8, 1)]   # one fall, in two moves
+    assert says("04.4", hand(20, slowly), **context | {"named": 0.0})[0]
     assert not judge("04.4", ..., **context).answered
 
 
@@ -305,7 +323,15 @@ def test_exercise_5(monkeypatch):
         for k in range(40):
             pair[run].history._columns["kl"][k] = amount * (1 + (k > 19))
     monkeypatch.setattr(checks, "SHORT", 0)
-    assert says("04.5", 1.0, torch.tensor(2.0), **pair)[0]
+    passed, text = says("04.5", 1.0, torch.tensor(2.0), **pair)
+    assert passed and "stays (2.00)" in text
+    for later, part in ((0.4, "0.60 are gone"), (0.0, "is gone (0.00)")):
+        for k in range(20, 40):
+            pair["cyclical"].history._columns["kl"][k] = 2.0 + later
+        passed, text = says("04.5", 1.0, later, **pair)
+        assert passed and part in text and "from 1.00 to 2.00 (monotonic)" in text, text
+    for k in range(20, 40):
+        pair["cyclical"].history._columns["kl"][k] = 4.0
     for answers, hint in (((-1.0, 2.0), "wrong sign"), ((1.0, 4.0), "KL of one run"), ((1.0, 3.3), "histories give")):
         passed, text = says("04.5", *answers, **pair)
         assert not passed and hint in text, text

@@ -40,7 +40,7 @@ class TextVAEKnobs(VAEKnobs):
                      help="Nats of each dimension that cost nothing")
     free_bits_kind = Choice("clamp", FREE_BITS, "free bits as")
     bag = Real(0.0, 0, 10, "bag-of-words weight", slider=(0, 2))
-    encoder_steps = Whole(0, 0, 20, "encoder's extra updates", help="Updates of the encoder alone before each step")
+    encoder_steps = Whole(0, 0, 20, "extra encoder steps", help="Updates of the encoder alone before each step")
 
 
 class TextVAE(GaussianLatent):

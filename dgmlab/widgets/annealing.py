@@ -329,7 +329,7 @@ def score(run: Run) -> dict[str, float]:
     """How well a schedule did: ``named``, of ten draws of z how many name their sequence; ``nelbo`` and ``kl`` in
     nats; ``counts``: whether the run is whole, ends with a tenth at beta = 1, and has an -ELBO within 5 % of ln 10."""
     with run.lock:
-        found, beta = measure(run, samples=200), _column(run, "beta")
+        found, beta = measure(run), _column(run, "beta")
     tail = beta[run.total - run.total // LAST:run.total]
     fair = run.step >= run.total and len(tail) and bool((tail == 1).all())
     return {"named": 10 * found["identified"], "kl": found["kl"], "nelbo": found["nelbo"],

@@ -48,7 +48,7 @@ def two_paths() -> Figure:
         axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=13, color=colour, linewidth=2,
                                        connectionstyle=f"arc3,rad={bend}"))
 
-    box(1, 14, 14, "x = $x_1 … x_T$")
+    box(1, 14, 14, "x = $x_1 … x_{T_x}$")
     box(22, 19, 12, "encoder", PATH_A)
     box(40, 19, 10, "z ~ q(z|x)", PATH_A, "#F0EDF9")
     box(40, 7, 17, "words before, $x_{<t}$", PATH_B, "#FBEEF0")
@@ -143,8 +143,9 @@ def figure3(seen: Mapping[str, Mapping[int, tuple]], betas: Mapping[str, Mapping
     steps = list(next(iter(seen.values())))
     fig = figure(40 + 140 * len(steps), 30 + 150 * len(seen))
     panels = np.atleast_2d(fig.subplots(len(seen), len(steps), sharex=True, sharey=True))
-    farthest = max(float(np.abs(plane_of(mu)).max()) for by_step in seen.values() for mu, _ in by_step.values())
-    reach = min(max(2.6, farthest + 0.5), 4.0)                          # one scale for all; what lies beyond is cut off
+    farthest = max(float((np.abs(plane_of(mu)) + REACH * plane_of(sigma, fill=1.0)).max())
+                   for by_step in seen.values() for mu, sigma in by_step.values())
+    reach = min(max(2.6, farthest + 0.1), 4.0)                          # one scale for all; what lies beyond is cut off
     for row, (name, by_step) in zip(panels, seen.items(), strict=True):
         for axes, (step, (mu, sigma)) in zip(row, by_step.items(), strict=True):
             mu, sigma = plane_of(mu), plane_of(sigma, fill=1.0)
