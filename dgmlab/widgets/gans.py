@@ -64,17 +64,20 @@ def gan_panel(run: Run, *, knobs: Sequence[str] = ("loss", "turn", "eps", "d_ste
                       size=(590, 170), smooth=10, colours=(DATA, MADE), what="Mean of D", every=0.4)
     costs = Curves(_costs, title="The two losses; D's is 2 ln 2 = 1.39 if it cannot tell", unit="nats", size=(590, 170),
                    smooth=10, colours=(JUDGE, MADE), what="The two losses", every=0.4)
+    below = {"verdicts": verdicts, "costs": costs}
     if run.target is None:
         rows = [{"made": ImageRows(_images(run), title="Data above, samples from the same codes below",
                                    size=(390, 390), columns=8, every=0.5), "norms": norms, "point": point},
-                {"verdicts": verdicts, "costs": costs}]
+                below]
     elif run.target.dim == 1:
         verdicts.size, verdicts.title = (420, 430), "What D says on average; ½: it cannot tell"
         rows = [{"game": Game(_game(run), size=(760, 430), extent=_extent(run.target), top=_top(run.target),
                               every=0.25), "verdicts": verdicts}]
     else:
+        if set(losses) - set(COLOURS):                  # of the others' scores, no probability can be made
+            below, costs.title, costs.unit = {"costs": costs}, "The two losses", "loss"
         rows = [{"field": Field(_field(run), size=(390, 390), extent=_extent(run.target), every=0.3), "norms": norms,
-                 "point": point}, {"verdicts": verdicts, "costs": costs}]
+                 "point": point}, below]
     panel = Panel(run, rows, list(knobs), steps=steps, stop=True, pace=pace, name=name)
     if is_live():
         for control in panel.controls:
@@ -237,6 +240,8 @@ def _costs(run: Run) -> dict:
 def _moves(run: Run) -> list[tuple[int, str]]:
     found = []
     for event in run.knobs.log:
+        if "schedule" in event and not event["step"]:   # it was made with the run: nobody has moved anything
+            continue
         value = event.get("value", "schedule")
         text = f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
         found.append((event["step"], f"{SHORT.get(event['knob'], event['knob'])} = {text}"))
