@@ -13,7 +13,8 @@ import torch
 from torch.nn.utils.parametrizations import spectral_norm
 
 from dgmlab.errors import LabError
-from dgmlab.experiments import gans, zero_sum
+from dgmlab.experiments import gan_claims, gans, zero_sum
+from dgmlab.experiments.claims import records
 from dgmlab.experiments.gans import SETTINGS, discriminator_alone, make_run
 from dgmlab.models.discriminator import Discriminator
 from dgmlab.models.gan import GAN, LOSSES, GANKnobs, gradient_penalty, length, optimal_discriminator, r1_penalty
@@ -409,6 +410,14 @@ def test_a_grid_of_images():
     images = torch.arange(6.0).reshape(6, 1, 1, 1).expand(6, 1, 2, 2) / 10
     assert gans.grid(images, 3).shape == (4, 6)
     assert gans.grid(images, 3)[::2, ::2].tolist() == pytest.approx(np.array([[0, 0.1, 0.2], [0.3, 0.4, 0.5]]))
+
+
+def test_the_recorded_curve_is_what_the_claims_are_judged_on():
+    curve = gan_claims.curve()
+    recorded = {record["quantity"]: record["values"] for record in records("06")}
+    assert curve["head_starts"] == list(gan_claims.HEAD_STARTS)
+    for quantity in ("ratio_150", "modes_150", "cost_0", "cost_default", "rise"):
+        assert curve["values"][quantity] == recorded[quantity]
 
 
 # -- the smallest game -----------------------------------------------------------------------------------------------
