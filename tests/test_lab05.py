@@ -357,6 +357,27 @@ def test_answers_are_compared_with_the_truth():
                                                         if dialogues.split_of(c) == "test"]))
 
 
+def test_pairs_of_a_table_that_may_have_holes(tmp_path, monkeypatch):
+    rows = [{"arm": arm, "seed": seed, **{key: 1.0 for key in language.COLUMNS}, "kl": kl, "perplexity": ppl}
+            for arm, kl, ppl in (("monotonic", 0.5, 60.0), ("cyclical", 2.0, 66.0), ("LSTM, no z", 0.0, 55.0),
+                                 ("cyclical, restarts", 3.0, 99.0), ("bag of words", 4.0, 70.0)) for seed in (0, 1)]
+    about = {"corpus": "made up", "scale": "paper", "steps": 7, "samples": 20, "sentences": [9, 1, 1], "commands": []}
+    monkeypatch.setattr(language, "RECORDS", tmp_path)
+    assert language.tables() == {}
+    (tmp_path / "made-up.json").write_text(json.dumps({**about, "rows": rows}))
+    table = language.tables()["made-up"]
+    pairs = language.pairs(table)
+    assert [*pairs.index] == ["cycles of β, rate constant", "restarts of the rate, β cyclical",
+                              "both at once (the published comparison)"]
+    assert pairs.loc["cycles of β, rate constant"].tolist() == ["monotonic", "cyclical", 0.5, 2.0, 1.1]
+    assert pairs["PPL, after ÷ before"].tolist() == pytest.approx([1.1, 1.5, 1.65])
+    against = language.against_lstm(table)
+    assert against["cyclical"] == pytest.approx(1.2) and against["bag of words"] == pytest.approx(70 / 55)
+    assert math.isnan(against["cyclical, restarts"])                # its own LSTM is not there
+    one = table.loc[["bag of words"]]
+    assert len(language.pairs(one)) == 0 and language.against_lstm(one).isna().all()
+
+
 def test_the_program_keeps_what_it_has(tmp_path, capsys):
     out = tmp_path / "t.json"
     arguments = ["--corpus", "grammar", "--scale", "smoke", "--steps", "3", "--samples", "2", "--out", str(out)]
@@ -399,25 +420,34 @@ def test_exercise_1():
 
 
 def test_exercise_2():
-    run = language.make_run("grammar", scale="smoke", free_bits=0.5, steps=30)
-    reference = dataclasses.replace(measures.score(LanguageModel(89, 8, 16), run.corpus.test.tokens), perplexity=1e9)
-    context = {"reference": reference, "corpus": run.corpus}
-    assert "not been trained" in says("05.2", "free bits", run, **context)[1]
-    for _ in run.steps(30):
-        pass
+    def trained(n=30, **what):
+        run = language.make_run("grammar", scale="smoke", steps=30, **what)
+        for _ in run.steps(n):
+            pass
+        return run
+
+    run = trained(free_bits=0.5)
     found = measures.score(run.model, run.corpus.test.tokens)
-    assert found.kl > 0.5
+    beside = dataclasses.replace(found, kl=found.kl / 1.6)
+    context = {"reference": found, "beside": beside, "steps": 30, "corpus": run.corpus}
     assert says("05.2", "free bits", run, **context)[0]
-    near = dataclasses.replace(reference, perplexity=found.perplexity / 2)
-    assert "milder dose" in says("05.2", "free bits", run, reference=near, corpus=run.corpus)[1]
+    assert "not been trained" in says("05.2", "free bits", trained(0, free_bits=0.5), **context)[1]
+    assert "for 15 steps, the others for 30" in says("05.2", "free bits", trained(15, free_bits=0.5), **context)[1]
+    assert "make a new one" in says("05.2", "free bits", trained(45, free_bits=0.5), **context)[1]
+    near = {**context, "reference": dataclasses.replace(found, perplexity=found.perplexity / 2)}
+    assert "milder dose" in says("05.2", "free bits", run, **near)[1]
+    same = {**context, "beside": found}                             # section 2's own run is no answer
+    passed, said = says("05.2", "free bits", run, **same)
+    assert not passed and "half as much again" in said and "leave more nats free" in said
     assert "the run that you trained" in says("05.2", "free bits", run.model, **context)[1]
     assert "in a few words" in says("05.2", 3, run, **context)[1].lower()
+    assert "is changed above" in says("05.2", "free bits", run, **{**context, "beside": 1.4})[1]
+    hidden = trained(word_dropout=1.0)
+    assert "Hiding words costs perplexity" in says("05.2", "no words", hidden, **context)[1]
+    both = {**near, "beside": dataclasses.replace(found, kl=0.0)}
+    assert "leave word dropout at 0" in says("05.2", "no words", hidden, **both)[1]
     run.knobs.beta = 0.1
     assert "end at 1" in says("05.2", "free bits", run, **context)[1]
-    plain = language.make_run("grammar", scale="smoke", steps=30)
-    for _ in plain.steps(60):
-        pass
-    assert "KL of your run" in says("05.2", "nothing", plain, **context)[1]
     assert not judge("05.2", ..., ..., **context).answered
 
 
@@ -427,7 +457,9 @@ def test_exercise_3():
         assert says("05.3", right)[0]
     for wrong, hint in ((lambda k, n: (1 - 1 / k) ** n, "missed"), (lambda k, n: min(n, k) / k, "best case"),
                         (lambda k, n: k - k * (1 - 1 / k) ** n, "number of acts"), (lambda k, n: 0.5, "it should be"),
-                        (lambda k, n: 1 - (1 / k) ** n, "another")):
+                        (lambda k, n: 1 - (1 / k) ** n, "another"),
+                        (lambda k, n: 1 - (1 - 1 / n) ** k, "exchanged"),
+                        (lambda k, n: 1 - (1 - 1 / k) ** n + 0.02, "drawn and counted?")):
         passed, said = says("05.3", wrong)
         assert not passed and hint in said, said
 

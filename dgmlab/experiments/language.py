@@ -290,6 +290,36 @@ def tables() -> dict:
     return {path.stem: table(path.stem) for path in sorted(RECORDS.glob("*.json"))}
 
 
+PAIRS = {
+    "cycles of β, rate constant": ("monotonic", "cyclical"),
+    "cycles of β, rate with restarts": ("monotonic, restarts", "cyclical, restarts"),
+    "restarts of the rate, no z": ("LSTM, no z", "LSTM, no z, restarts"),
+    "restarts of the rate, β constant": ("constant", "constant, restarts"),
+    "restarts of the rate, β monotonic": ("monotonic", "monotonic, restarts"),
+    "restarts of the rate, β cyclical": ("cyclical", "cyclical, restarts"),
+    "both at once (the published comparison)": ("monotonic", "cyclical, restarts"),
+}
+
+
+def pairs(table):
+    """Of a table by :func:`table`, the arms that differ in one thing: a DataFrame, one row each pair of
+    :data:`PAIRS` of which both arms were measured."""
+    import pandas as pd
+
+    kl, ppl = table[COLUMNS["kl"]], table[COLUMNS["perplexity"]]
+    rows = {what: (before, after, kl[before], kl[after], ppl[after] / ppl[before])
+            for what, (before, after) in PAIRS.items() if {before, after} <= set(table.index)}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["before", "after", "KL before", "KL after",
+                                                                 "PPL, after ÷ before"])
+
+
+def against_lstm(table):
+    """Each arm's perplexity ÷ that of the LSTM with the same learning rate, nan where that was not measured."""
+    ppl = table[COLUMNS["perplexity"]]
+    own = ["LSTM, no z" + ", restarts" * arm.endswith(", restarts") for arm in table.index]
+    return ppl / ppl.reindex(own).to_numpy()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     import argparse
     import datetime

@@ -90,10 +90,10 @@ def language_panel(run: Run, *, first: str, last: str, steps: int = 600, pace: f
         return {"groups": [("the first sentence rebuilt … the codes between … the last one rebuilt", between),
                            ("new: z from the prior, each word drawn", prior)]}
 
-    rows = [{"perplexity": Curves(hesitation, title="Perplexity per word: no better than without z?",
+    rows = [{"perplexity": Curves(hesitation, title="Perplexity per word (cut off at 490)",
                                   unit="perplexity", what="Perplexity per word", size=(430, 330), every=0.5),
-             "kl": Curves(said, title="The KL: what z says", unit="nats per sentence", smooth=30, what="The KL",
-                          size=(330, 330), every=0.5),
+             "kl": Curves(said, title="The KL: what z says (early peaks cut off)", unit="nats per sentence", smooth=30,
+                          what="The KL", size=(330, 330), every=0.5),
              "sentences": SentenceLines(walk, title="From one sentence to another", size=(440, 330), every=0.8)},
             {"trace": Trace(trace, title="The KL weight, as it was moved", knob="β", size=(1200, 130), every=0.5)}]
     panel = Panel(run, rows, list(knobs), schedules={"beta": kl_schedules(steps, lambda: run.step)},

@@ -83,7 +83,7 @@ def probe_picture(shares: Sequence[float], accuracies: Mapping[str, Sequence[flo
     """Test accuracy against the share of labels, one line for each kind of features.
 
     Args:
-        floor: accuracy of always naming the commonest class; dashed.
+        floor: accuracy of always naming the commonest class; dashed, above the others.
         labels: how many labels 100 % are.
     """
     fig = figure(700, 340)
@@ -91,10 +91,10 @@ def probe_picture(shares: Sequence[float], accuracies: Mapping[str, Sequence[flo
     axes.set(xscale="log", xlim=(min(shares), max(shares)))
     lowest = min(floor, *(min(v) for v in accuracies.values()))
     axes.set_ylim(lowest - 0.03, max(max(v) for v in accuracies.values()) + 0.03)
-    labelled_lines(axes, np.asarray(shares), accuracies, marker="o", markersize=4)
-    axes.axhline(floor, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
-    axes.text(min(shares), axes.get_ylim()[0], " dashed: always the commonest class", fontsize=SMALL, color=SOFT,
-              va="bottom")
+    named = {**accuracies, "commonest class": [floor] * len(shares)}
+    labelled_lines(axes, np.asarray(shares), named, marker="o", markersize=4)
+    axes.lines[-1].set(color=INK, linewidth=1.2, linestyle=(0, (4, 3)), marker="", zorder=5)
+    axes.texts[-1].set_color(INK)
     tidy(axes, title, "labels used", "accuracy on test sentences")
     axes.set_xticks(list(shares), [f"{share:g}".replace("0.01", "1 %").replace("0.05", "5 %").replace("0.1", "10 %")
                                    .replace("0.5", "50 %") if share < 1 else f"100 % = {labels:,}" for share in shares])
