@@ -96,10 +96,10 @@ def photograph_panel(run: Run, *, steps: int = 300, pace: float | None = None, n
         return _points(points, run)
 
     _still(run, count)
-    rows = [{"photos": ImageRows(photos, title="a photograph, translated, and back", size=(700, 325), columns=3,
+    rows = [{"photos": ImageRows(photos, title="a photograph, translated, and back", size=(560, 265), columns=3,
                                  every=0.5),
              "colours": Curves(colours, title="How far do colours move? (held-out patches)",
-                               unit="distance in RGB", size=(460, 325), what="Distances between colours", every=0.8)},
+                               unit="distance in RGB", size=(600, 265), what="Distances between colours", every=0.8)},
             {"losses": _losses(run, (1160, 190))}]
     return Panel(run, rows, ["cycle", "identity", "adversarial", "lr"], steps=steps, stop=True, pace=pace, name=name)
 
