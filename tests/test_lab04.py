@@ -134,6 +134,7 @@ def test_snapshots_are_those_of_their_steps():
 
 def test_the_numbers_that_claims_want_are_there(monkeypatch):
     monkeypatch.setattr(annealing, "STEPS", {"smoke": 8, "lab": 8, "paper": 8})
+    monkeypatch.setattr(annealing, "CURE_STEPS", 8)
     monkeypatch.setattr(annealing, "measure", lambda run: dict.fromkeys(
         ("nelbo", "reconstruction", "kl", "nll", "mi", "identified"), 1.0))
     for experiment in {claim.experiment for claim in annealing.CLAIMS}:
@@ -198,6 +199,8 @@ def test_the_hand_is_scored():
     assert beta[0] == 0 and beta[10] == 0.5 and (beta[18:] == 1).all() and panel.pictures
     scored = panels.score(own)
     assert not scored["counts"] and 0 <= scored["named"] <= 10              # 20 steps: far above ln 10
+    assert scored["highest"] == pytest.approx(own.history.column("kl").max())
+    assert panels.score(make_run(steps=20))["highest"] == 0.0               # nobody has pressed Start yet
     assert "does not count" in panels.in_words(scored, scored)
     assert "you win" in panels.in_words({"named": 9, "nelbo": 2.35, "counts": True}, scored | {"named": 1})
 

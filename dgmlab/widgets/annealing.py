@@ -326,13 +326,15 @@ def hand_panel(run: Run, rival: Run, *, moves: Sequence[tuple[float, float]] = (
 
 
 def score(run: Run) -> dict[str, float]:
-    """How well a schedule did: ``named``, of ten draws of z how many name their sequence; ``nelbo`` and ``kl`` in
-    nats; ``counts``: whether the run is whole, ends with a tenth at beta = 1, and has an -ELBO within 5 % of ln 10."""
+    """How well a schedule did: ``named``, of ten draws of z how many name their sequence; ``kl`` and ``nelbo`` in nats;
+    ``highest``, the largest KL on the way; ``counts``: whether the run is whole, ends with a tenth at beta = 1, and has
+    an -ELBO within 5 % of ln 10."""
     with run.lock:
         found, beta = measure(run), _column(run, "beta")
     tail = beta[run.total - run.total // LAST:run.total]
     fair = run.step >= run.total and len(tail) and bool((tail == 1).all())
     return {"named": 10 * found["identified"], "kl": found["kl"], "nelbo": found["nelbo"],
+            "highest": float(_column(run, "kl")[:run.total].max(initial=0.0)),
             "counts": bool(fair and found["nelbo"] <= 1.05 * FLOOR)}
 
 
