@@ -21,9 +21,9 @@ from ..training import Run
 from ..training.live import is_live
 from .dragged import Dragged, image_of
 from .gan_pictures import ZeroSumPicture
-from .panel import Panel, _button
+from .generators import top, view
+from .panel import Panel, button
 from .pictures import Curves, ImageRows
-from .pictures.base import nice_above
 from .pictures.gans import DATA, JUDGE, MADE, Field, Game, LossPoint
 from .pictures.gans import LOSSES as COLOURS
 
@@ -71,12 +71,12 @@ def gan_panel(run: Run, *, knobs: Sequence[str] = ("loss", "turn", "eps", "d_ste
                 below]
     elif run.target.dim == 1:
         verdicts.size, verdicts.title = (420, 430), "What D says on average; ½: it cannot tell"
-        rows = [{"game": Game(_game(run), size=(760, 430), extent=_extent(run.target), top=_top(run.target),
+        rows = [{"game": Game(_game(run), size=(760, 430), extent=view(run.target, 0.15), top=top(run.target, 1.5),
                               every=0.25), "verdicts": verdicts}]
     else:
         if set(losses) - set(COLOURS):                  # of the others' scores, no probability can be made
             below, costs.title, costs.unit = {"costs": costs}, "The two losses", "loss"
-        rows = [{"field": Field(_field(run), size=(390, 390), extent=_extent(run.target), every=0.3), "norms": norms,
+        rows = [{"field": Field(_field(run), size=(390, 390), extent=view(run.target, 0.15), every=0.3), "norms": norms,
                  "point": point}, below]
     panel = Panel(run, rows, list(knobs), steps=steps, stop=True, pace=pace, name=name)
     if is_live():
@@ -99,7 +99,7 @@ class _Ahead:
 
     def __init__(self, panel: Panel):
         self.run, self.until, self.rest = panel.run, 0, False
-        self.button = _button(f"D alone for {AHEAD} steps", "fast-forward", "Train the discriminator alone, then go on "
+        self.button = button(f"D alone for {AHEAD} steps", "fast-forward", "Train the discriminator alone, then go on "
                               "as before, or rest if the run rested", self._pressed, width="200px")
         panel.buttons["ahead"] = self.button
         line = panel.widget.children[0]
@@ -133,7 +133,7 @@ class _Ahead:
 def game_data(run: Run, z: torch.Tensor = CODES) -> dict:
     """What :class:`~dgmlab.widgets.pictures.gans.Game` draws of a run on the line, with arrows at the codes (B, 1)."""
     model, target, z = run.model, run.target, z.to(run.device)
-    grid = torch.linspace(*_extent(target), 481, dtype=torch.float64)
+    grid = torch.linspace(*view(target, 0.15), 481, dtype=torch.float64)
     data = target.log_prob(grid[:, None]).exp()
     made = density(as_function(model.generator), grid)
     with torch.no_grad():
@@ -156,7 +156,7 @@ def _game(run: Run):
 
 def _field(run: Run):
     model, target = run.model, run.target
-    low, high = _extent(target)
+    low, high = view(target, 0.15)
     line = torch.linspace(low, high, 49)
     nodes = torch.cartesian_prod(line, line).flip(1).to(run.device)                         # x1 runs fastest
     noise = Rng(0).normal((SHOWN, model.generator.latent)).to(run.device)
@@ -246,17 +246,6 @@ def _moves(run: Run) -> list[tuple[int, str]]:
         text = f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
         found.append((event["step"], f"{SHORT.get(event['knob'], event['knob'])} = {text}"))
     return found
-
-
-def _extent(target) -> tuple[float, float]:
-    low, high = target.extent
-    room = 0.15 * (high - low)
-    return low - room, high + room
-
-
-def _top(target) -> float:
-    grid = torch.linspace(*target.extent, 2001, dtype=torch.float64)
-    return nice_above(1.5 * target.log_prob(grid[:, None]).exp().max().item())
 
 
 # -- the smallest zero-sum game ----------------------------------------------------------------------------------------

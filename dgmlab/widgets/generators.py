@@ -205,7 +205,7 @@ def generator_panel(run: Run, *, steps: int = 1000, pace: float | None = None, n
         main = ImageRows(_images(run), title="Samples from the same codes at every refresh", size=(560, 270),
                          every=0.4)
     elif run.target.dim == 1:
-        main = GeneratorLine(_line(run), size=(700, 385), extent=_extent(run.target), top=_top(run.target), every=0.25)
+        main = GeneratorLine(_line(run), size=(700, 385), extent=view(run.target), top=top(run.target), every=0.25)
     elif model.generator.latent <= 2:
         codes = "A grid" if model.generator.latent == 2 else "A line"
         main = GeneratorPlane(_plane(run), title=f"{codes} of codes, and what the generator makes of it",
@@ -248,7 +248,7 @@ def _line(run: Run):
         with torch.no_grad():
             samples = generator(noise)[:, 0].cpu().numpy()
         wrong = total_variation(generator, run.target)
-        data = line_data(generator, samples, _extent(run.target), run.target, best=True)
+        data = line_data(generator, samples, view(run.target), run.target, best=True)
         return data | {"title": f"{wrong:.3f} of the mass in the wrong place (total variation, exact)"}
 
     return collect
@@ -280,15 +280,16 @@ def _images(run: Run):
     return collect
 
 
-def _extent(target) -> tuple[float, float]:
+def view(target, room: float = 0.12) -> tuple[float, float]:
+    """Where a density lies, and a share of that to either side."""
     low, high = target.extent
-    room = 0.12 * (high - low)
-    return low - room, high + room
+    return low - room * (high - low), high + room * (high - low)
 
 
-def _top(target) -> float:
+def top(target, room: float = 1.35) -> float:
+    """A round number above ``room`` times the highest value of a density on the line."""
     grid = torch.linspace(*target.extent, 2001, dtype=torch.float64)
-    return nice_above(1.35 * target.log_prob(grid[:, None]).exp().max().item())
+    return nice_above(room * target.log_prob(grid[:, None]).exp().max().item())
 
 
 # -- a code through a network to an image ------------------------------------------------------------------------------

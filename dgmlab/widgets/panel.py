@@ -88,18 +88,18 @@ class Panel:
     def _build(self, knobs, schedules, view):
         run = self.run
         self.buttons = {
-            "start": _button("Start", "play", f"Train for {self.steps:,} steps, or until paused" if run.live.stint else
+            "start": button("Start", "play", f"Train for {self.steps:,} steps, or until paused" if run.live.stint else
                              "Train until paused", self._start, "success"),
-            "pause": _button("Pause", "pause", "Stop after this step; nothing is lost", self._pause),
-            "step": _button("Step", "step-forward", "Train for one step", self._step),
-            "reset": _button("Reset", "undo", "Back to step 0, with the initial weights and knobs", self._reset),
-            "save": _button("Save", "save", "Write the session: what was moved at which step, and the numbers",
+            "pause": button("Pause", "pause", "Stop after this step; nothing is lost", self._pause),
+            "step": button("Step", "step-forward", "Train for one step", self._step),
+            "reset": button("Reset", "undo", "Back to step 0, with the initial weights and knobs", self._reset),
+            "save": button("Save", "save", "Write the session: what was moved at which step, and the numbers",
                             self._save)}
         if self.shelf.last:
             at = f"{self.shelf.last[1]:,}"
-            self.buttons["recover"] = _button(f"Go on from step {at}", "history", "An earlier session of this "
-                                              f"experiment ended at step {at}: go on with it", self._recover,
-                                              width="210px")
+            self.buttons["recover"] = button(f"Go on from step {at}", "history", "An earlier session of this "
+                                             f"experiment ended at step {at}: go on with it", self._recover,
+                                             width="210px")
         # A line of its own, and of a fixed height, so that nothing below moves when the numbers grow.
         self.status = widgets.HTML(layout={"min_height": "28px", "margin": "2px"})
         self.controls = [KnobControl(run.knobs, name, run.live.touch, schedules.get(name)) for name in knobs]
@@ -312,9 +312,10 @@ def _forget(painter, names: list[str]) -> None:
         painter.remove(name)
 
 
-def _button(label: str, icon: str, tooltip: str, action: Callable[[], None], style: str = "",
-            width: str = "88px") -> widgets.Button:
-    button = widgets.Button(description=label, icon=icon, tooltip=tooltip, button_style=style,
-                            layout={"width": width, "flex": "0 0 auto"})
-    button.on_click(lambda _: action())
-    return button
+def button(label: str, icon: str, tooltip: str, action: Callable[[], None], style: str = "",
+           width: str = "88px") -> widgets.Button:
+    """A button that does something when it is pressed."""
+    made = widgets.Button(description=label, icon=icon, tooltip=tooltip, button_style=style,
+                          layout={"width": width, "flex": "0 0 auto"})
+    made.on_click(lambda _: action())
+    return made

@@ -53,6 +53,39 @@ def drag(page, handle, pixels: int):
     page.mouse.up()
 
 
+class LabPage:
+    """A lab's page as a person uses it: its cells by their ids."""
+
+    def __init__(self, notebook):
+        self.notebook, self.page, self.ask = notebook, notebook.page, notebook.ask
+        self.ids = self.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets"
+                                      ".map(cell => cell.model.sharedModel.id)")
+
+    def run(self, *ids: str):
+        for each in ids:
+            self.notebook.run_cells(self.ids.index(each), self.ids.index(each))
+            self.notebook.idle()
+
+    def cell(self, id: str):
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(self.ids.index(id))
+
+    def press(self, id: str, name: str):
+        """A button in the cell's output, or one of the choices of a knob."""
+        self.cell(id).locator("button", has_text=name).first.click()
+
+    def slider(self, id: str, name: str):
+        """The handle of the cell's slider that is described so."""
+        return self.cell(id).locator(".widget-slider", has_text=name).locator(".noUi-handle")
+
+    def show(self, id: str, name: str, *, output: bool = False):
+        """A screenshot with the cell, or its output, at the top of the screen."""
+        self.page.evaluate("([i, output]) => { const w = window.jupyterapp.shell.currentWidget.content.widgets[i];"
+                           " (output ? w.outputArea : w).node.scrollIntoView({block: 'start'}); }",
+                           [self.ids.index(id), output])
+        time.sleep(1.5)
+        self.notebook.screenshot(name)
+
+
 class Server:
     """A JupyterLab of its own: its own settings, its own runtime folder, a copy of the labs."""
 

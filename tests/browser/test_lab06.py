@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from dgmlab.experiments import replay
 
-from .conftest import drag, until
+from .conftest import LabPage, drag, until
 
 pytestmark = pytest.mark.browser
 LAB = "06_gan.ipynb"
 
 
-class Page:
-    """Lab 06, its cells by their ids."""
-
-    def __init__(self, open_notebook):
-        self.notebook = open_notebook(LAB)
-        self.page, self.ask = self.notebook.page, self.notebook.ask
-        self.ids = self.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets"
-                                      ".map(cell => cell.model.sharedModel.id)")
-
-    def run(self, *ids):
-        for each in ids:
-            self.notebook.run_cells(self.ids.index(each), self.ids.index(each))
-            self.notebook.idle()
-
-    def cell(self, id):
-        return self.page.locator(".jp-Notebook .jp-Cell").nth(self.ids.index(id))
-
-    def press(self, id, name):
-        """A button, or one of the choices of a knob."""
-        self.cell(id).locator("button", has_text=name).first.click()
-
-    def show(self, id, name):
-        self.page.evaluate("id => { const w = window.jupyterapp.shell.currentWidget.content.widgets;"
-                           " w[id].outputArea.node.scrollIntoView({block: 'start'}); }", self.ids.index(id))
-        time.sleep(1.5)
-        self.notebook.screenshot(name)
-
-
 def test_switch_the_loss_while_it_trains(open_notebook, server):
-    page = Page(open_notebook)
+    page = LabPage(open_notebook(LAB))
     ask = page.ask
     page.run("parameters", "line-panel", "toggle-panel")
     until(lambda: page.cell("toggle-panel").locator("button", has_text="D alone").is_visible(), "the panel appears", 90)
@@ -56,13 +26,13 @@ def test_switch_the_loss_while_it_trains(open_notebook, server):
     ask("setattr(ring.knobs, 'eps', 1e-3)")
     page.press("toggle-panel", "Start")
     until(lambda: ask("ring.step") > 250, "it trains on", 120)
-    page.show("toggle-panel", "06_minimax")
+    page.show("toggle-panel", "06_minimax", output=True)
 
     page.press("toggle-panel", "non-saturating")
     log = until(lambda: [e for e in ask("ring.knobs.log") if e.get("value") == "non-saturating"], "the log shows it")
     at = log[0]["step"]
     until(lambda: ask("ring.step") > at + 100, "it trains on", 120)
-    page.show("toggle-panel", "06_switched")
+    page.show("toggle-panel", "06_switched", output=True)
     page.press("toggle-panel", "Pause")
     until(lambda: not ask("ring.live.training"), "it pauses")
     before = ask(f"ring.history.column('grad_minimax')[{at} - 1]")          # of the loss in use, step by step
@@ -78,7 +48,7 @@ def test_switch_the_loss_while_it_trains(open_notebook, server):
 
 
 def test_one_player_at_a_time_and_the_smallest_game(open_notebook):
-    page = Page(open_notebook)
+    page = LabPage(open_notebook(LAB))
     ask = page.ask
     page.run("parameters", "line-panel", "circles-drag")
     start = ask("line.model.generator.slope.item()")
@@ -86,16 +56,16 @@ def test_one_player_at_a_time_and_the_smallest_game(open_notebook):
     page.press("line-panel", "Start")
     until(lambda: ask("line.step") > 40, "it trains", 90)
     assert ask("line.model.generator.slope.item()") == start, "the generator moved, too"
-    page.show("line-panel", "06_line")
+    page.show("line-panel", "06_line", output=True)
     page.press("line-panel", "generator")
     until(lambda: ask("line.knobs.turn") == "generator", "the knob follows")
     at = ask("line.step")
     until(lambda: ask("line.step") > at + 40, "it trains on", 90)
     page.press("line-panel", "Pause")
     assert ask("line.model.generator.slope.item()") != start
-    page.show("line-panel", "06_line_generator")
+    page.show("line-panel", "06_line_generator", output=True)
 
     before = page.cell("circles-drag").locator("img.widget-image").screenshot()
     drag(page.page, page.cell("circles-drag").locator(".widget-slider .noUi-handle").nth(1), 120)
     until(lambda: page.cell("circles-drag").locator("img.widget-image").screenshot() != before, "the picture follows")
-    page.show("circles-drag", "06_circles")
+    page.show("circles-drag", "06_circles", output=True)

@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
-from .conftest import drag, until
+from .conftest import LabPage, drag, until
 
 pytestmark = pytest.mark.browser
+LAB = "07_judging_generators.ipynb"
 
 
-class Page:
-    """Lab 07 with its cells by their ids."""
-
-    def __init__(self, open_notebook):
-        self.notebook = open_notebook("07_judging_generators.ipynb")
-        self.page, self.ask = self.notebook.page, self.notebook.ask
-        self.ids = self.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets"
-                                      ".map(cell => cell.model.sharedModel.id)")
-
-    def run(self, *ids):
-        for each in ids:
-            self.notebook.run_cells(self.ids.index(each), self.ids.index(each))
-            self.notebook.idle()
-
-    def cell(self, id):
-        return self.page.locator(".jp-Notebook .jp-Cell").nth(self.ids.index(id))
-
-    def picture(self, id):
-        image = self.cell(id).locator("img.widget-image").first
-        until(image.is_visible, "the picture appears", 120)
-        return image
-
-    def slider(self, id, name: str):
-        return self.cell(id).locator(".widget-slider", has_text=name).locator(".noUi-handle")
-
-    def top(self, id, name: str):
-        """Take a screenshot with the cell at the top of the screen."""
-        self.page.evaluate("i => window.jupyterapp.shell.currentWidget.content.widgets[i].node.scrollIntoView("
-                           "{block: 'start'})", self.ids.index(id))
-        time.sleep(1)
-        self.notebook.screenshot(name)
+def picture(page, id):
+    image = page.cell(id).locator("img.widget-image").first
+    until(image.is_visible, "the picture appears", 120)
+    return image
 
 
 def kernel(notebook, code: str):
@@ -51,26 +23,26 @@ def kernel(notebook, code: str):
 
 
 def test_spoil_a_generator_by_hand(open_notebook):
-    page = Page(open_notebook)
+    page = LabPage(open_notebook(LAB))
     page.run("parameters", "spoil")
     kernel(page.notebook, "hand = _")
     ask = page.ask
-    image = page.picture("spoil")
+    image = picture(page, "spoil")
     until(lambda: image.bounding_box()["width"] > 900, "at its size")
     assert ask("hand.faults.memorised") == 0.5
-    page.top("spoil", "07_spoil")
+    page.show("spoil", "07_spoil")
     before = image.screenshot()
     page.cell("spoil").locator("button.jupyter-button", has_text="copies all").click()
     until(lambda: ask("hand.faults.memorised") == 1 and hand_values(ask)["frechet"] < 1e-6, "all are copies")
     until(lambda: image.screenshot() != before, "the board is drawn anew")
-    page.top("spoil", "07_copies")
+    page.show("spoil", "07_copies")
     page.cell("spoil").locator("button.jupyter-button", has_text="perfect").click()
     until(lambda: ask("hand.faults.memorised") == 0 and hand_values(ask)["copies"] == 0, "no fault is left")
     drag(page.page, page.slider("spoil", "classes dropped"), 120)
     until(lambda: ask("hand.faults.dropped") >= 2 and hand_values(ask)["recall"] < 0.95, "recall falls")
     drag(page.page, page.slider("spoil", "blur, pixels"), 100)
     until(lambda: ask("hand.faults.blur") > 0.2, "the blur reaches the generator")
-    page.top("spoil", "07_dropped")
+    page.show("spoil", "07_dropped")
 
 
 def hand_values(ask):
@@ -78,13 +50,13 @@ def hand_values(ask):
 
 
 def test_drag_the_annealing(open_notebook):
-    page = Page(open_notebook)
+    page = LabPage(open_notebook(LAB))
     page.run("parameters")
     page.run("anneal")
     kernel(page.notebook, "chains = _")
-    ask, image = page.ask, page.picture("anneal")
+    ask, image = page.ask, picture(page, "anneal")
     until(lambda: image.bounding_box()["width"] > 900, "at its size")
-    page.top("anneal", "07_anneal")
+    page.show("anneal", "07_anneal")
     before = image.screenshot()
     drag(page.page, page.slider("anneal", "temperatures T"), 120)
     until(lambda: ask("len(chains.way.betas)") > 50, "more temperatures")
@@ -95,5 +67,5 @@ def test_drag_the_annealing(open_notebook):
     until(lambda: image.screenshot() != before, "the picture follows")
     page.cell("anneal").locator("button.jupyter-button", has_text="between the legs").click()
     until(lambda: ask("chains.way.exact[-1]") < -4, "another x")
-    page.top("anneal", "07_anneal_moved")
+    page.show("anneal", "07_anneal_moved")
     assert abs(ask("chains.way.forward - chains.way.exact[-1]")) < 3
