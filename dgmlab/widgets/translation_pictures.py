@@ -75,7 +75,7 @@ def photographs_picture(runs: Mapping[str, object]) -> Figure:
     if not first.data.whole:
         raise LabError("These runs were not trained on photographs; take make_run('photographs').")
     x, y = (photo.to(first.device) for photo in first.data.whole)
-    fig = figure(210 * (1 + len(models)), 310)           # larger, it would make a notebook of over 1 MB
+    fig = figure(140 * (1 + len(models)), 208)           # larger, it would make a notebook of over 1 MB
     columns = [("the photographs", x, y)] + [(name, m.translate(x), m.translate_back(y)) for name, m in models.items()]
     for column, (name, above, below) in zip(fig.subplots(2, len(columns)).T, columns, strict=True):
         for axes, image in zip(column, (above, below), strict=True):

@@ -37,7 +37,7 @@ def test_letters_turn_while_the_cycle_weight_moves(open_notebook):
     drag(page, page.locator(".widget-slider", has_text="cycle weight").locator(".noUi-handle"), -300)
     until(lambda: notebook.ask("run.knobs.cycle") == 0, "λ is 0")
     at = notebook.ask("run.step")
-    # 600 steps may be over on a fast machine: then it goes on from there.
+    # 400 steps may be over on a fast machine: then it goes on from there.
     until(lambda: notebook.ask("run.step") > at + 20 or (not notebook.ask("run.live.training") and
                                                           notebook.ask("run.start()") is None), "it goes on", 120)
     until(lambda: notebook.ask("run.step") > at + 20, "it trains without the cycle", 120)
