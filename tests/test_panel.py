@@ -9,14 +9,16 @@ import sys
 import textwrap
 import time
 
+import numpy as np
 import pytest
 
 from dgmlab.errors import LabError
-from dgmlab.experiments import replay
+from dgmlab.experiments import gans, replay
 from dgmlab.experiments.vae import make_run
-from dgmlab.schedules import cyclical
+from dgmlab.schedules import cosine_restarts, cyclical
 from dgmlab.widgets import vae_panel
 from dgmlab.widgets.controls import BY_HAND
+from dgmlab.widgets.gans import gan_panel
 from dgmlab.widgets.panel import Panel
 
 
@@ -123,6 +125,38 @@ def test_a_scheduled_slider_moves_without_taking_over(panel):
     shown = beta.input.value
     until(lambda: beta.input.value > shown, "the slider follows the schedule")
     assert "beta" in panel.run.knobs.schedules
+
+
+def test_a_scheduled_learning_rate_moves_its_slider_without_taking_over(panel):
+    run, lr = panel.run, control(panel, "lr")
+    options = lr.input.options
+    run.knobs.drive("lr", cosine_restarts(200, 2e-3, cycles=1))
+    for _ in run.steps(200):
+        lr.show()
+    assert [event["knob"] for event in run.knobs.log] == ["lr"] and "lr" in run.knobs.schedules
+    rates = run.history.column("lr")
+    assert rates[0] == pytest.approx(2e-3) and rates[-1] < 1e-6 and (np.diff(rates) < 0).all()
+    assert lr.input.options == options and lr.input.value == 1e-5           # the nearest that the slider has
+
+
+def test_a_value_that_a_slider_does_not_have_is_added_to_it(panel):
+    run, lr = panel.run, control(panel, "lr")
+    run.knobs.lr = 0.0123
+    lr.show()
+    run.advance()
+    assert lr.input.value == 0.0123 and run.knobs.lr == 0.0123
+    assert [(event["knob"], event["value"]) for event in run.knobs.log] == [("lr", 0.0123)]
+
+
+def test_the_discriminator_alone_then_a_rest(panel):
+    game = gan_panel(gans.make_run("ring"), knobs=("loss", "turn"), steps=400)
+    game.widget.children[0].children[-1].click()
+    run = game.run
+    until(lambda: run.step >= 150 and not run.live.training, "D has learnt alone")
+    assert run.step == 150 and run.live.error is None and run.knobs.turn == "alternate"
+    until(lambda: "D has trained alone, Start goes on with both" in game.status.value, "the status says so")
+    run.advance()
+    assert [(event["step"], event["value"]) for event in run.knobs.log] == [(0, "discriminator"), (150, "alternate")]
 
 
 def test_save_and_replay(panel, tmp_path):

@@ -265,9 +265,9 @@ class Run:
         """Train in a background thread; see :class:`~dgmlab.training.live.Live`."""
         self.live.start(steps)
 
-    def pause(self) -> None:
-        """Stop the background thread after the step it is in."""
-        self.live.pause()
+    def pause(self, why: str = "") -> None:
+        """Stop the background thread after the step it is in; ``why`` is said beside its panel."""
+        self.live.pause(why)
 
     def wait(self) -> None:
         """Block until the background training has reached its goal; an interrupt pauses the run."""

@@ -169,8 +169,8 @@ class Together:
     def start(self, steps: int | None = None) -> None:
         self.live.start(steps)
 
-    def pause(self) -> None:
-        self.live.pause()
+    def pause(self, why: str = "") -> None:
+        self.live.pause(why)
 
     def wait(self) -> None:
         self.live.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 import threading
 from collections.abc import Callable
 
@@ -84,17 +85,22 @@ class KnobControl:
             if self.name in self.knobs.schedules:
                 # In whole steps of the slider: the page would round any other value and send it back, as if by hand.
                 value = round(self.input.min + round((value - self.input.min) / self.input.step) * self.input.step, 9)
-        elif isinstance(self.input, widgets.SelectionSlider) and value not in dict(self.input.options).values():
-            self.input.options = _options([v for _, v in self.input.options] + [value])
+        elif isinstance(self.input, widgets.SelectionSlider):
+            on = [v for _, v in self.input.options]
+            if self.name in self.knobs.schedules:       # as above: the nearest of the slider's values
+                value = min(on, key=lambda v: abs(math.log(max(v, 1e-300) / max(value, 1e-300))))
+            elif value not in on:
+                self._quietly(self.input, _options([*on, value]), "options")        # which selects the first of them
         elif isinstance(self.input, widgets.ToggleButtons) and value not in self.input.options:
-            self.input.options = (*self.input.options, value)       # a panel may offer only some of the choices
+            # A panel may offer only some of the choices.
+            self._quietly(self.input, (*self.input.options, value), "options")
         self._shown.append(value)
         self._quietly(self.input, value)
 
-    def _quietly(self, widget, value):
+    def _quietly(self, widget, value, trait: str = "value"):
         before, self._showing = self._showing, threading.get_ident()
         try:
-            widget.value = value
+            setattr(widget, trait, value)
         finally:
             self._showing = before
 
