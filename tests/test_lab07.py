@@ -226,13 +226,27 @@ def test_dragging_the_annealing(monkeypatch):
     assert "log p(x) is" in widget.alt()
 
 
+def test_farther_than_real_is_not_praised():
+    better, farther = ({meter.key: meter for meter in METERS}[key].praise for key in ("recall", "ratio"))
+    assert better != farther
+
+
+def test_one_temperature_is_shown_where_it_ends_and_a_run_that_crosses_is_called_so(monkeypatch):
+    monkeypatch.setenv("DGMLAB_LIVE", "1")
+    widget = drag_annealing(number=1, at=0.5)
+    assert widget.picture.update(widget.way, X, 0.5) == 1
+    for seed in range(30):
+        way = anneal(CurveModel(0.02), X, 100, 30, seed=seed)
+        assert ("crossed" in in_words(way)) == (way.reverse < way.forward)
+
+
 def test_the_still_pictures_can_be_drawn():
     ring = density("ring")
     points = {"a": ring.sample(100), "b": ring.sample(100, 1)}
     line = [SizePoint(n, 1 / n, 0.1) for n in (10, 30)]
     real = bench().real(100)
     made = bench().measure(bench().make(Faults(), 100).x)
-    found = {"none": made, "nothing": made, "no fault": made}
+    found = {f"fault {k}": made for k in range(8)}
     for fig in (pictures.ring_picture(points, ring, {"a": "one", "b": "two"}),
                 pictures.balls_picture(points["a"], points["b"]),
                 pictures.size_picture({"FD": {"real": line, "noise": line}, "KID": {"real": line, "noise": line}}),
@@ -266,7 +280,7 @@ def test_exercise_1_takes_any_cloud_with_the_rings_mean_and_covariance():
     turned = inner @ torch.tensor([[math.cos(math.pi / 8), math.sin(math.pi / 8)],
                                    [-math.sin(math.pi / 8), math.cos(math.pi / 8)]])
     square = (Rng(1).uniform((20_000, 2)) - 0.5) * math.sqrt(12) * root
-    corners = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]]).repeat(200, 1) * math.sqrt(2)
+    corners = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]]).repeat(500, 1) * math.sqrt(2)
     passes("07.1", root * noise(), target=ring)
     passes("07.1", (root * noise()).numpy(), target=ring)
     passes("07.1", turned, target=ring)
@@ -277,8 +291,12 @@ def test_exercise_1_takes_any_cloud_with_the_rings_mean_and_covariance():
     hints("half its squared radius", "07.1", noise(), target=ring)
     hints("Your mean is", "07.1", root * noise() + 1, target=ring)
     hints("vary together", "07.1", root * noise() @ torch.tensor([[1.0, 0.5], [0, 0.866]]).double(), target=ring)
-    hints("at least 500", "07.1", noise(50))
+    hints("at least 2,000", "07.1", noise(50))
+    hints(r"distance should be below 0.02: your variances are 3.8\d and 0.00, the ring's 2.00 each", "07.1",
+          noise(4000) * torch.tensor([2, 0.05]))
     hints("shape", "07.1", torch.zeros(600, 3))
+    for seed in range(20):          # none of the smallest right answers fails by chance
+        passes("07.1", root * noise(2000, seed), target=ring)
     assert not judge("07.1", ...).answered
 
 
@@ -287,8 +305,15 @@ def test_exercise_2_is_an_intercept_over_1_over_n():
     means = [7.0 + 400 / n + 0.1 * math.sin(n) for n in sizes]
     context = {"sizes": sizes, "means": means}
     slope, limit = np.polyfit(1 / np.array(sizes), means, 1)
-    passes("07.2", limit, **context)
-    passes("07.2", round(float(limit), 2), **context)
+    assert f"about {slope / 300:.2f} are the bias" in passes("07.2", limit, **context).replace("\n", " ")
+    assert "near enough" not in passes("07.2", round(float(limit), 2), **context)
+    assert f"Yours, {limit + 0.4:.2f}, is near enough" in passes("07.2", limit + 0.4, **context).replace("\n", " ")
+    unseen = [2.0 + 300 / n for n in sizes]
+    for mixed_up in (2.0, np.float64(2.001), 3.0):
+        hints("belongs to the unseen real", "07.2", mixed_up, unseen=unseen, **context)
+    hints("the noise stays", "07.2", 0, unseen=unseen, **context)
+    passes("07.2", limit, unseen=unseen, **context)
+    hints(r"polyfit\(\[1/n for n in\s+sizes\],\s+means, 1\)", "07.2", 2.0, **context)
     passes("07.2", np.array([7.0]), **context)
     passes("07.2", torch.tensor(float(np.polyfit(1 / np.array(sizes[2:]), means[2:], 1)[1])), **context)
     hints("distance at n = 300", "07.2", means[-1], **context)
@@ -318,6 +343,15 @@ def test_exercise_3_the_numbers_tell_the_patients_apart(seed):
     passes("07.3", {k.lower(): f" {v.capitalize()}. " for k, v in answer.items()}, seed=seed)
 
 
+@pytest.mark.parametrize("seed", [0, 5])
+def test_exercise_3_what_its_hints_say_is_so(seed):
+    letter = {ailment: letter for letter, ailment in patients(seed).items()}
+    found = {letter: bench().measure(x) for letter, x in ward(bench(), seed).items()}
+    drops, blur = found[letter["drops"]], found[letter["blur"]]
+    assert abs(drops["recall"] - drops["coverage"]) < 0.08 < 0.15 < blur["coverage"] - blur["recall"]
+    assert blur["frechet"] == max(each["frechet"] for each in found.values()) > 2.5 * drops["frechet"]
+
+
 def test_exercise_3_hints():
     truth = patients(0)
     letter = {ailment: letter for letter, ailment in truth.items()}
@@ -328,6 +362,11 @@ def test_exercise_3_hints():
     hints("3 of 5 are right", "07.3", swapped("copies", "nothing"), seed=0)
     hints("recall and coverage|unseen real ones", "07.3", swapped("copies", "drops"), seed=0)
     hints("farther from the training|far off", "07.3", swapped("noise", "blur"), seed=0)
+    for seed in range(4):           # of the two that are wrong, the first letter decides which hint is given
+        of = {ailment: each for each, ailment in patients(seed).items()}
+        answer = patients(seed) | {of["drops"]: "blur", of["blur"]: "drops"}
+        first = "recall has\\s+fallen\\s+far\\s+below" if of["blur"] < of["drops"] else "three\\s+times\\s+as\\s+large"
+        hints(first, "07.3", answer, seed=seed)
     hints("more than one", "07.3", truth | {"A": truth["B"]}, seed=0)
     hints("keys A, B, C, D, E", "07.3", {"A": "noise"}, seed=0)
     hints("dictionary", "07.3", ["noise"], seed=0)

@@ -16,6 +16,7 @@ from ..rng import Rng
 from . import NotYet, array, calls, choice, close, exercise, number
 
 NEAR, FEW = 0.02, 0.05          # exercise 1: the Fréchet distance and the share of good samples to stay below
+ENOUGH = 2000                   # points, so that the covariance of a right answer is not off by chance
 
 
 @exercise("07.1")
@@ -23,13 +24,14 @@ def no_good_sample(samples, *, target=None) -> str:
     """Points with the mean and the covariance of the ring's, hardly any of them near a mode.
 
     Args:
-        samples: (n, 2), n at least 500.
+        samples: (n, 2), n at least :data:`ENOUGH`.
         target: the ring; by default the lab's.
     """
     target = target or density("ring")
     x = array(samples, "samples", (None, 2))
-    if len(x) < 500:
-        raise NotYet(f"There are {len(x)} points; make at least 500, so that their covariance says something.")
+    if len(x) < ENOUGH:
+        raise NotYet(f"There are {len(x)} points; make at least {ENOUGH:,}, so that their mean and covariance are not "
+                     "off by chance.")
     modes = target.modes.double().numpy()
     mean = modes.mean(0)
     covariance = np.cov(modes.T, bias=True) + target.sd**2 * np.eye(2)          # of a mixture with equal weights
@@ -40,6 +42,9 @@ def no_good_sample(samples, *, target=None) -> str:
     if good >= FEW:
         extra = ": these are samples of the ring, which is the right way to a distance of 0, but not the one asked " \
                 "for" if good > 0.9 else ""
+        if d >= NEAR:
+            extra += f"; and the distance should be below {NEAR}: your variances are {own[0, 0]:.2f} and " \
+                     f"{own[1, 1]:.2f}, the ring's {covariance[0, 0]:.2f} each"
         raise NotYet(f"{says}. Fewer than {FEW:.0%} should lie within three standard deviations of a mode{extra}. "
                      "Only mean and covariance must be the ring's; the shape is yours.")
     if d >= NEAR:
@@ -58,11 +63,12 @@ def no_good_sample(samples, *, target=None) -> str:
 
 
 @exercise("07.2")
-def frechet_limit(limit, *, sizes, means) -> str:
+def frechet_limit(limit, *, sizes, means, unseen=None) -> str:
     """The Fréchet distance at infinitely many samples: the intercept of a straight line over 1/n.
 
     Args:
         sizes, means: the numbers of samples and the mean distance at each, as the lab measured them.
+        unseen: the same of unseen real images, with which they may have been mixed up.
     """
     n, d = array(sizes, "sizes"), array(means, "means")
     slope, right = np.polyfit(1 / n, d, 1)
@@ -80,13 +86,25 @@ def frechet_limit(limit, *, sizes, means) -> str:
         if close(answer, line, rel=0.01):
             raise NotYet(f"That is the intercept of a line over {what}. Fit one over 1/n, which is 0 at infinity.")
     if low <= answer <= high:
-        return (f"d²(n) is about {right:.2f} + {slope:.0f}/n: of the {d[np.argmax(n)]:.2f} at n = {int(n.max())}, "
-                f"{d[np.argmax(n)] - right:.2f} are the bias of so few samples (Chong & Forsyth 2020).")
+        yours = "" if close(answer, right, abs=0.01 * span) else \
+            f" Yours, {answer:.2f}, is near enough: which sizes count how much is open."
+        off = np.abs(right + slope / n - d).max()
+        return (f"A straight line gives d²(n) ≈ {right:.2f} + {slope:.0f}/n: at n = {int(n.max())} about "
+                f"{slope / n.max():.2f} are the bias of so few samples (Chong & Forsyth 2020).{yours} The line passes "
+                f"the measured means within {off:.2g}; 1/n is only the largest part of the bias.")
+    if unseen is not None:
+        other = array(unseen, "unseen")
+        if close(answer, np.polyfit(1 / n, other, 1)[1], abs=0.01 * span) or close(answer, other[np.argmax(n)],
+                                                                                  abs=0.005 * span):
+            raise NotYet(f"{answer:.2f} belongs to the unseen real digits. The noisy ones are asked for.")
+    if abs(answer) < 0.02 * span:
+        raise NotYet("0 would be a generator without fault, and even then the reference has only 300 images. With n "
+                     "only the bias goes; the noise stays. Where does the line over 1/n meet 1/n = 0?")
     if close(answer, np.mean(d), abs=0.01 * span):
         raise NotYet("That is the mean over the sizes. The distance falls with n; follow it to 1/n = 0.")
     where = "above" if answer > high else "below"
-    raise NotYet(f"{answer:.3g} lies {where} what a straight line over 1/n gives. np.polyfit(1 / sizes, means, 1) "
-                 "returns slope and intercept, in this order.")
+    raise NotYet(f"{answer:.3g} lies {where} what a straight line over 1/n gives. np.polyfit([1/n for n in sizes], "
+                 "means, 1) returns slope and intercept, in this order.")
 
 
 SPELLINGS = {"copies": ("copy", "copying", "memorises", "memorised", "memorizes", "memorising", "it copies"),
@@ -98,6 +116,11 @@ TELLS = {"copies": "its samples lie at the distance from the training images tha
                   "here",
          "blur": "blur takes it far off in the Fréchet distance and in recall, and leaves precision and density",
          "nothing": "at least two of its nine numbers lie well outside the range of real images"}
+MIXED = {  # what was said, what is true
+    ("drops", "blur"): "recall and coverage are both down, but dropped classes cost both alike; here recall has fallen "
+                       "far below coverage, and the Fréchet distance is the largest of the five",
+    ("blur", "drops"): "recall and coverage are both down, and about equally; blur brings recall far below coverage, "
+                       "and a Fréchet distance three times as large"}
 
 
 @exercise("07.3")
@@ -118,15 +141,17 @@ def diagnoses(answer, *, seed=0) -> str:
     wrong = [letter for letter in truth if said[letter] != truth[letter]]
     if not wrong:
         return ("One number would not have done: each fault has a pattern. Copies: all as good as real or better, but "
-                "too near. Dropped classes: recall and coverage down, precision not. Noise: density down, farther than "
-                "real. Blur: Fréchet distance up, recall down, precision kept.")
+                "too near. Dropped classes: recall and coverage down alike, precision kept. Noise: density down, "
+                "farther than real. Blur: by far the largest Fréchet distance, recall far below coverage, precision "
+                "kept.")
     repeated = sorted({word for word in said.values() if list(said.values()).count(word) > 1})
     if repeated:
         raise NotYet(f"You say {repeated[0]!r} of more than one, but each of the five words fits one generator.")
     letter = wrong[0]
     right = len(truth) - len(wrong)
     count = f"{right or 'None'} of {len(truth)} {'is' if right < 2 else 'are'} right"
-    raise NotYet(f"{count}. Look at {letter} again: {TELLS[said[letter]]}.")
+    hint = MIXED.get((said[letter], truth[letter]), TELLS[said[letter]])
+    raise NotYet(f"{count}. Look at {letter} again: {hint}.")
 
 
 assert set(SPELLINGS) == set(TELLS) == set(AILMENTS)
@@ -181,8 +206,8 @@ def annealed_estimate(estimate) -> str:
                 raise NotYet(f"For T = {t} and C = {c} your estimate is {value:.4g}: {what}.")
         raise NotYet(f"For T = {t} and C = {c} your estimate is {value:.4g}, but it should be {truth:.4g}: sum "
                      "(β_t − β_(t−1)) · ll[t−1] over t for each chain, then take the logarithm of the mean of exp.")
-    return ("All of the numbers come from chains on their way; none needs the density of q, only the log-likelihood, "
-            "which any decoder with noise has. (That is why it works for a GAN.)")
+    return ("All of the numbers come from chains on their way; none needs the density of the chains' last "
+            "codes, only the log-likelihood, which any decoder with noise has. (That is why it works for a GAN.)")
 
 
 def _plain(value):

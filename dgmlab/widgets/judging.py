@@ -23,7 +23,7 @@ SAMPLES = (30, 100, 300)
 WORDS = ("worse than real", "as real", "better than real")
 METERS = (Meter("frechet", "Fréchet distance", (400, 0.3), "log", WORDS, "all in all?"),
           Meter("kid", "KID", (400, -40), "asinh", WORDS),
-          Meter("inception", "Inception-score analogue", (1, 10), "linear", WORDS),
+          Meter("inception", "inception score", (1, 10), "linear", WORDS),
           Meter("precision", "precision", (0, 1), "linear", WORDS, "are they good?"),
           Meter("density", "density", (0, 1.5), "linear", WORDS),
           Meter("recall", "recall", (0, 1), "linear", WORDS, "are they all there?"),
@@ -182,17 +182,19 @@ class AnnealWidget(Dragged):
         """What the still picture shows."""
         name, t = self._start
         way = self.way
-        return (f"Left: the prior, the posterior of an x that lies {name}, and the density at step {t} of "
-                f"{len(way.betas) - 1}, where 30 chains lie, each as large as its weight. Right: over the steps, the "
-                f"log weights and the logarithm of their mean, which ends at {way.forward:.2f} nats; log p(x) is "
-                f"{way.exact[-1]:.2f}.")
+        return (f"Left: the decoder's curve, and x, {name}. Middle: the prior, the posterior, and the density at "
+                f"step {t} of {len(way.betas) - 1}, where 30 chains lie, each as large as its weight. Right: over the "
+                f"steps, the log weights and the logarithm of their mean, which ends at {way.forward:.2f} nats; "
+                f"log p(x) is {way.exact[-1]:.2f}.")
 
 
 def in_words(way: Anneal) -> str:
     """The numbers of a way as a line of HTML."""
+    gap = way.reverse - way.forward
+    crossed = "; crossed: by chance forward lies above reverse" if gap < 0 else ""
     return (f"log p(x): forward estimate <b>{way.forward:.2f}</b> (on average too low) &emsp; exact "
-            f"{way.exact[-1]:.2f} &emsp; reverse estimate <b>{way.reverse:.2f}</b> (on average too high) &emsp; gap "
-            f"{way.reverse - way.forward:.2f} nats")
+            f"{way.exact[-1]:.2f} &emsp; reverse estimate <b>{way.reverse:.2f}</b> (on average too high) &emsp; "
+            f"reverse less forward {gap:.2f} nats{crossed}")
 
 
 def drag_annealing(model: CurveModel | None = None, points: Mapping[str, tuple[float, float]] = POINTS,

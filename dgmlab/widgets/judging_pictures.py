@@ -73,6 +73,11 @@ class Meter:
             return 0
         return (1 if value > high else -1) * (1 if self.ends[1] > self.ends[0] else -1)
 
+    @property
+    def praise(self) -> str:
+        """The colour of what lies right of the range: grey if that is not better (farther from the training images)."""
+        return LINES[5] if "better" in self.words[2] else SOFT
+
     def word(self, value: float, real: tuple[float, float]) -> str:
         return self.words[1 + self.side(value, real)]
 
@@ -98,7 +103,7 @@ class Board:
         self._rows.set_axis_off()
         self._title = self.fig.text(10 / width, 1 - 24 / height, "", fontsize=TITLE, color=INK)
         for x, text, align in ((left, "◂ worse", "left"), (right, "better ▸", "right"), (right + 36, "now", "center"),
-                               (right + 100, "unseen real", "center"), (width - 10, "so it is", "right")):
+                               (right + 100, "unseen real", "center"), (width - 10, "beside the band", "right")):
             self.fig.text(x / width, 1 - 52 / height, text, fontsize=SMALL, color=SOFT, ha=align)
         self._bands, self._marks, self._values, self._ranges, self._words = [], [], [], [], []
 
@@ -148,7 +153,7 @@ class Board:
             self._bands[k].set_x(left - 0.004)
             self._bands[k].set_width(right - left + 0.008)
             self._marks[k].set_data([meter.place(value)], [k])
-            side, colours = meter.side(value, (low, high)), {-1: BAD, 0: "#0B6B5C", 1: LINES[5]}
+            side, colours = meter.side(value, (low, high)), {-1: BAD, 0: "#0B6B5C", 1: meter.praise}
             sign = {-1: "◂ ", 0: "", 1: "▸ "}[side]
             self._values[k].set_text(short(value, steady=True) if abs(value) >= 0.1 else f"{value:.2f}")
             self._ranges[k].set_text(f"{short(low)} – {short(high)}" if low != high else short(low))
@@ -175,9 +180,11 @@ def balls_picture(real: Tensor, made: Tensor, k: int = 3, title: Sequence[str] =
         inside = (torch.cdist(others, centres) <= radius).any(1)
         for centre, r in zip(centres, radius):
             axes.add_patch(Circle(tuple(centre.tolist()), float(r), facecolor=ball, alpha=0.12, linewidth=0))
-        axes.plot(*centres.T, ".", color=ball, markersize=4)
-        axes.plot(*others[inside].T, "o", color=dot, markersize=5)
-        axes.plot(*others[~inside].T, "x", color=BAD, markersize=6, markeredgewidth=1.6)
+        kinds = ("real", "sample") if centres is real else ("sample", "real")
+        axes.plot(*centres.T, ".", color=ball, markersize=4, label=f"{kinds[0]}, with its ball")
+        axes.plot(*others[inside].T, "o", color=dot, markersize=5, label=f"{kinds[1]}, in a ball")
+        axes.plot(*others[~inside].T, "x", color=BAD, markersize=6, markeredgewidth=1.6, label=f"{kinds[1]}, in none")
+        axes.legend(frameon=False, fontsize=SMALL, labelcolor=INK, loc="upper left")
         name = "Precision" if centres is real else "Recall"
         tidy(axes, f"{name} {inside.double().mean():.2f}: {what}", "$x_1$", "$x_2$")
         axes.set(xlim=(left - 0.8, right + 0.8), ylim=(low - 0.8, high + 0.8), aspect="equal")
@@ -187,17 +194,25 @@ def balls_picture(real: Tensor, made: Tensor, k: int = 3, title: Sequence[str] =
 # -- annealing with one latent number ----------------------------------------------------------------------------------
 
 class AnnealPicture:
-    """Left: the density at one temperature, with the chains; right: log weights on the way from prior to posterior."""
+    """Left: the decoder's curve and x; middle: the density at one temperature, with the chains; right: log weights on
+    the way from prior to posterior."""
 
     def __init__(self, model: CurveModel):
         self.model = model
-        self.fig = figure(1000, 380)
-        self._left, self._right = self.fig.subplots(1, 2, width_ratios=(1, 1))
+        self.fig = figure(1060, 380)
+        self._plane, self._left, self._right = self.fig.subplots(1, 3, width_ratios=(0.5, 1, 1))
 
     def update(self, way: Anneal, x, at: float) -> int:
         """Show a way at the temperature nearest to ``at`` (0 to 1 of the steps); returns the number of that step."""
-        t = round(at * (len(way.betas) - 1))
+        t = int(at * (len(way.betas) - 1) + 0.5)
         z = torch.linspace(-3.5, 3.5, 701, dtype=torch.float64)
+        plane = self._plane
+        plane.clear()
+        plane.plot(*self.model.decoder(z[(z.abs() <= 2.5)]).T, color=SOFT, linewidth=1.6)
+        plane.plot(*x, "X", color=REAL, markersize=9)
+        plane.annotate("x", x, xytext=(6, 5), textcoords="offset points", fontsize=LABEL, color="#0B6B5C")
+        tidy(plane, "decoder's curve G(z)", "$x_1$", "$x_2$")
+        plane.set_aspect("equal", adjustable="datalim")
         left, right = self._left, self._right
         left.clear(), right.clear()
         ends = {"prior": (0.0, SOFT, (0, (4, 3))), "posterior": (1.0, REAL, "-")}
@@ -308,7 +323,7 @@ def distance_picture(distances: Mapping[str, Tensor], held_out: str) -> Figure:
 
 def sandwich_picture(temperatures: Sequence[int], lower: Mapping[int, Sequence[float]],
                      upper: Mapping[int, Sequence[float]], exact: float) -> Figure:
-    """Both bounds of annealing over the number of temperatures, less the exact log p(x), a dot for each repetition."""
+    """Both bounds of annealing over the number of temperatures, less the exact log p(x), a triangle a repetition."""
     fig = figure(720, 310)
     axes = fig.subplots()
     axes.set_xscale("log")
@@ -325,7 +340,7 @@ def sandwich_picture(temperatures: Sequence[int], lower: Mapping[int, Sequence[f
     axes.minorticks_off()
     axes.set_xticks(list(temperatures), [f"{t:,}" for t in temperatures])
     tidy(axes, "Two bounds close in on the exact log p(x), the line at 0", "temperatures T",
-         "estimate − exact, nats per example")
+         "estimate − exact, nats per example\n(beyond ±1 logarithmic)")
     return fig
 
 
@@ -337,19 +352,19 @@ def response_picture(meters: Sequence[Meter], found: Mapping[str, Mapping[str, f
     fig = figure(200 + 104 * len(found), 64 + 34 * len(meters))
     axes = fig.subplots()
     axes.set(xlim=(0, len(found)), ylim=(len(meters), 0))
-    colours, signs = {-1: BAD, 0: FAINT, 1: LINES[5]}, {-1: "▼ ", 0: "", 1: "▲ "}
+    signs = {-1: "▼ ", 0: "", 1: "▲ "}
     for row, meter in enumerate(meters):
         for column, values in enumerate(found.values()):
             value = values[meter.key]
             side = meter.side(value, real[meter.key])
-            axes.add_patch(Rectangle((column + 0.03, row + 0.06), 0.94, 0.88, facecolor=colours[side], linewidth=0,
-                                     alpha=0.35 if side else 0.3))
+            axes.add_patch(Rectangle((column + 0.03, row + 0.06), 0.94, 0.88, linewidth=0, alpha=0.35 if side else 0.3,
+                                     facecolor={-1: BAD, 0: FAINT, 1: meter.praise}[side]))
             axes.text(column + 0.5, row + 0.5, signs[side] + short(value), ha="center", va="center", fontsize=LABEL,
                       color=INK if side else SOFT)
         axes.text(-0.05, row + 0.5, meter.title, ha="right", va="center", fontsize=LABEL, color=INK)
     for column, name in enumerate(found):
         axes.text(column + 0.5, -0.12, name, ha="center", va="bottom", fontsize=LABEL, color=INK)
-    axes.text(0, len(meters) + 0.2, "▼ worse (nearer, copies) than any of 20 sets of unseen real digits    ▲ better "
-              "(farther) than any    grey: as real", fontsize=SMALL, color=SOFT, va="top")
+    axes.text(0, len(meters) + 0.2, "▼ worse (nearer, copies) than any of the sets of unseen real digits    ▲ better "
+              "than any (nearest-neighbour ratio: farther)    pale: as real", fontsize=SMALL, color=SOFT, va="top")
     axes.set_axis_off()
     return fig
