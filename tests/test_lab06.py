@@ -126,6 +126,8 @@ def test_still_pictures_show_what_they_are_given():
     assert list(table.index) == list(LOSSES) and table["in words"].str.len().min() > 20
     widget = drag_zero_sum(rate=0.1, average=True)
     assert "2.7 from the equilibrium" in widget.picture.alt()
+    widget.picture.update("simultaneous", 0.1, 2.0, 200, True)
+    assert widget.picture.axes.get_ylim()[0] < distances(widget.picture.way)[-1]        # the curve stays in sight
 
 
 # -- the panel ---------------------------------------------------------------------------------------------------------
@@ -242,10 +244,11 @@ def test_hiding_epsilon():
 
 
 def test_best_friction():
-    for answer in (2, 1.9, np.float32(2.05), torch.tensor([2.0])):
+    for answer in (2, 1.9, 1.8, 1.5, np.float32(2.05), torch.tensor([2.0])):        # all that end within 1e-6
         right("06.4", answer)
-    assert "Drag c up" in hint("06.4", 0.1) and "Drag c up" in hint("06.4", 0)
-    assert "swinging" in hint("06.4", 1.0)
-    assert "too much friction" in hint("06.4", 3.5)
+    assert "undoes the outward spiral" in hint("06.4", 0.1) and "without friction" in hint("06.4", 0)
+    assert "swinging" in hint("06.4", 1.0) and "swinging" in hint("06.4", 0.3)
+    assert "too much friction" in hint("06.4", 2.2) and "too much friction" in hint("06.4", 3.5)
+    assert "overshoots" in hint("06.4", 21) and "creeps" not in hint("06.4", 21)
     assert "below 0" in hint("06.4", -1)
     assert "should be" in hint("06.4", "two")

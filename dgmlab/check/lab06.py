@@ -12,6 +12,7 @@ from ..experiments.zero_sum import distances, play
 from . import NotYet, calls, close, exercise, number
 
 LOGIT, AT_HALF = -15.0, 0.02        # of exercise 3: where D is sure, and the gradient where it cannot tell
+NEAR = 1e-6                         # of exercise 4: so near to the equilibrium the game must end
 
 
 @exercise("06.1")
@@ -116,8 +117,9 @@ def hiding_epsilon(epsilon) -> str:
     truth = 9 * gradient
     if close(value, truth, rel=0.06):
         return (f"The slope falls from ½ to {_sigmoid(LOGIT):.2g}, the gradient to {gradient:.2g}, and "
-                f"g / (g + ε) = 1/10 at ε = 9 g = {truth:.2g}. Adam's default, 1e-8, is below it: so it trains. With "
-                "many weights of different gradients the change is gradual, and D's lead grows meanwhile.")
+                f"g / (g + ε) = 1/10 at ε = 9 g = {truth:.2g}. Adam's default, 1e-8, is below it: so it trains. This "
+                "is one weight. A net's gradients have many sizes, and if a few weights move, D's lead may go: on the "
+                "ring, in a trial after 150 steps of D alone, G still learnt at 1e-5 and stood still at 1e-4.")
     hints = {"that is the gradient itself. There the step is half a learning rate": gradient,
              "g / (g + ε) is a tenth at 9 g, not at 10 g": 10 * gradient,
              "at logit 0 the slope is ½, not 1: the gradient falls by σ(−15) / ½": truth / 2,
@@ -149,15 +151,20 @@ def best_friction(c) -> str:
 
     grid = np.arange(0, 4.001, 0.01)
     best = float(grid[int(np.argmin([end(one) for one in grid]))])
-    if abs(value - best) <= 0.15:
-        return (f"Near c = 2 both come home without swinging ({end(value):.1g} away after 200 steps): less lets them "
-                "swing, more holds d fast, and a d near 0 tells g nothing. Engineers call it critical damping. A "
-                "discriminator that is held back too much is no teacher.")
+    if end(value) < NEAR:
+        return (f"Near c = 2 both come home without swinging ({end(value):.1g} away after 200 steps; the least is at "
+                f"c = {best:.2f}): less lets them swing, more holds d fast, and a d near 0 tells g nothing. Engineers "
+                "call it critical damping. A discriminator that is held back too much is no teacher.")
     says = f"With c = {value:g} they are {end(value):.2g} away after 200 steps"
+    if value == 0:
+        raise NotYet(f"{says}: without friction they spiral away. Drag c up.")
     if value <= 0.1 + 1e-12:
         raise NotYet(f"{says}: friction of about η only undoes the outward spiral. Drag c up.")
     if value < best:
         raise NotYet(f"{says}, still swinging round the equilibrium. More friction brings them nearer.")
+    if value > 20:
+        raise NotYet(f"{says}: each step multiplies d by about 1 − ηc, which is below −1, so d overshoots 0 by more "
+                     "every time. Far less.")
     raise NotYet(f"{says}: too much friction. d is held near 0, and g, which learns from d alone, creeps.")
 
 

@@ -154,6 +154,7 @@ class ZeroSumPicture:
         self.way = play(rule, rate, penalty, steps)
         self.mean = running_mean(self.way)
         away = distances(self.way), distances(self.mean)
+        low = 1e-4 if away[0].min() > 3e-4 else 1e-10           # deep only where a penalty brings them home
         shown = (True, average)
         for line, dot, curve, name, way, distance, on, what in zip(
                 self.lines, self.dots, self.curves, self.names, (self.way, self.mean), away, shown,
@@ -162,9 +163,9 @@ class ZeroSumPicture:
             dot.set_data(*((way[-1:, 0], way[-1:, 1]) if on else ([], [])))
             curve.set_data(*((np.arange(len(way)), np.maximum(distance, 1e-12)) if on else ([], [])))
             name.set_text(f" {what}: {short(distance[-1])}" if on else "")
-            name.set_position((len(way) - 1, float(np.clip(distance[-1], 1e-4, 30))))
+            name.set_position((len(way) - 1, float(np.clip(distance[-1], 3 * low, 15))))
         self.dots[2].set_data(self.way[:1, 0], self.way[:1, 1])
-        self.axes.set(xlim=(0, steps), ylim=(1e-4, 30))
+        self.axes.set(xlim=(0, steps), ylim=(low, 30))
         end = away[0][-1]
         verb = "away from" if end > 1.05 else "towards" if end < 0.95 else "round"
         self.plane.set_title(f"The players turn {verb} the equilibrium", fontsize=13, color=INK, loc="left")

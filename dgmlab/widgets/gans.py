@@ -32,8 +32,9 @@ SHOWN = 400                 # samples that are drawn and counted
 PUSHED = 30                 # of them, how many have an arrow in the plane
 CODES = torch.special.ndtri((torch.arange(15) + 0.5) / 15)[:, None]     # of the line's arrows, equally likely each
 LOGITS = 12.0               # of the curves of the losses: sinh(12) = 81,377 to either side
-SHORT = {"turn": "learns", "lr_g": "rate of G", "lr_d": "rate of D", "eps": "ε", "d_steps": "D steps", "penalty": "λ",
+SHORT = {"lr_g": "rate of G", "lr_d": "rate of D", "eps": "ε", "d_steps": "D steps", "penalty": "λ",
          "r1": "γ", "ema": "average"}       # names of knobs where there is no room
+TURNS = {"alternate": "by turns", "discriminator": "D alone", "generator": "G alone"}
 
 
 def gan_panel(run: Run, *, knobs: Sequence[str] = ("loss", "turn", "eps", "d_steps", "lr_g", "lr_d"),
@@ -244,7 +245,9 @@ def _moves(run: Run) -> list[tuple[int, str]]:
             continue
         value = event.get("value", "schedule")
         text = f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
-        found.append((event["step"], f"{SHORT.get(event['knob'], event['knob'])} = {text}"))
+        named = event["knob"] in ("turn", "loss")                   # these say what they are without a name
+        found.append((event["step"], TURNS.get(text, text) if named else
+                      f"{SHORT.get(event['knob'], event['knob'])} = {text}"))
     return found
 
 
