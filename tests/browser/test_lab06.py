@@ -69,3 +69,15 @@ def test_one_player_at_a_time_and_the_smallest_game(open_notebook):
     drag(page.page, page.cell("circles-drag").locator(".widget-slider .noUi-handle").nth(1), 120)
     until(lambda: page.cell("circles-drag").locator("img.widget-image").screenshot() != before, "the picture follows")
     page.show("circles-drag", "06_circles", output=True)
+
+
+def test_the_learning_rates_of_the_images_fall_by_themselves(open_notebook):
+    page = LabPage(open_notebook(LAB))
+    page.run("parameters", "line-panel", "images-panel")
+    until(lambda: page.cell("images-panel").locator("button", has_text="Start").is_visible(), "the panel appears", 120)
+    page.press("images-panel", "Start")
+    until(lambda: page.ask("photos.step") > 100, "it trains", 180)
+    page.show("images-panel", "06_images")
+    assert page.ask("[e['knob'] for e in photos.knobs.log if 'schedule' not in e]") == []
+    rate = page.ask("photos.history.column('lr_g').tolist()")
+    assert all(before >= after for before, after in zip(rate, rate[1:])) and 0 < rate[100] < rate[0]
