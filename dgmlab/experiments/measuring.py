@@ -212,7 +212,7 @@ def readme() -> str:
 this page for people. Each claim is one sentence of a paper or a lecture, and a number that would be another if the
 sentence were wrong. *Measured* is the mean over the seeds (of a ratio the geometric mean) with its 95 % confidence
 interval by Student's t, and the verdict follows from it alone. The seeds begin at {FIRST}, so that they are not those
-on which something was tried out before an expectation was written down; where they do not, it says so below.
+on which something was tried out before an expectation was written down.
 
 * **{REPRODUCED}**: the whole interval lies within what is expected;
 * **{DIRECTION}**: it does not, but all of it lies on the expected side of "no effect";
