@@ -375,7 +375,8 @@ def test_every_record_is_of_seeds_that_nothing_was_tried_out_on(monkeypatch):
     for lab in measuring.recorded_labs():
         for each in claims.records(lab):
             assert each["first_seed"] == measuring.FIRST == 100, each["id"]
-        assert f"`dgmlab claims {lab} --seeds {each['seeds']} --save` with the seeds 100 to {99 + each['seeds']}" in page
+        number = each["seeds"]
+        assert f"`dgmlab claims {lab} --seeds {number} --save` with the seeds 100 to {99 + number}" in page
 
 
 def test_the_recorded_verdicts_follow_from_the_recorded_seeds():
