@@ -364,7 +364,7 @@ def test_data_commands(monkeypatch, tmp_path):
 # -- lab and test ----------------------------------------------------------------------------------------------------
 
 def test_lab_asks_the_network_for_nothing(labs):
-    command, environment = cli.jupyterlab("vae", None, browser=False)
+    command, environment = cli.labs.jupyterlab("vae", None, browser=False)
     assert command[:3] == [sys.executable, "-m", "jupyterlab"]
     assert f"--ServerApp.root_dir={labs}" in command and "--LabApp.default_url=/lab/tree/03_vae.ipynb" in command
     assert "--no-browser" in command and "--LabApp.extension_manager=readonly" in command
@@ -383,7 +383,7 @@ def test_lab_serves_the_labs(labs, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command, environment = cli.jupyterlab("vae", port, browser=False)
+    command, environment = cli.labs.jupyterlab("vae", port, browser=False)
     environment |= {"JUPYTER_TOKEN": "secret", "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
                     "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"), "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "set")}
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -414,7 +414,7 @@ def test_test_runs_pytest_twice_and_returns_the_worst_code(labs, monkeypatch):
         assert command[:3] == [sys.executable, "-m", "pytest"] and cwd == labs.parent and env["OMP_NUM_THREADS"]
         return len(calls) - 1
 
-    monkeypatch.setattr(cli.subprocess, "call", fake)
+    monkeypatch.setattr(cli.authors.subprocess, "call", fake)
     assert call("test").exit_code == 1
     assert calls[0] == ["tests"]
     assert calls[1][:3] == ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=180"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dgmlab.cli import jupyterlab
+from dgmlab.cli.labs import jupyterlab
 
 LABS = Path(__file__).resolve().parents[2] / "labs"
 ARTEFACTS = Path(__file__).resolve().parents[1] / "artefacts"
