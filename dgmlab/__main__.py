@@ -23,6 +23,7 @@ VENV = ROOT / ".venv"
 STATE = VENV / "dgmlab.json"        # by extra, a hash of the requirements that were installed; and what is installing
 LOG = VENV / "install.log"
 OLDEST = (3, 11)
+EXTRAS = {"test": "test", "dashboard": "dashboard"}         # by command, what it needs besides the labs' packages
 
 DISK = r"No space left on device|Errno 28|Disk quota exceeded|not enough space on the disk"
 NETWORK = (r"NewConnectionError|Failed to establish|name resolution|Name or service not known|getaddrinfo|"
@@ -35,7 +36,7 @@ def main(argv):
         stop("This is Python {}.{}, but the lab needs Python 3.11 or newer; start it with one, for instance "
              "`python3.11 -m dgmlab {}`.".format(*sys.version_info[:2], " ".join(argv) or "lab"))
     if (ROOT / "pyproject.toml").is_file():                     # a clone; an installed package has its dependencies
-        extra = "test" if next((word for word in argv if not word.startswith("-")), "") == "test" else "core"
+        extra = EXTRAS.get(next((word for word in argv if not word.startswith("-")), ""), "core")
         if Path(sys.prefix).resolve() == VENV.resolve():
             os.environ.pop("DGMLAB_HANDED_OVER", None)
             if not ready(extra):
@@ -58,7 +59,7 @@ def main(argv):
 # -- what is wanted, and what is there -------------------------------------------------------------------------------
 
 def wanted(extra):
-    """The names of the distributions that ``extra`` ("core" or "test") needs, and a hash that changes with them."""
+    """The names of the distributions that ``extra`` ("core", "test", ...) needs, and a hash that changes with them."""
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -124,7 +125,7 @@ def install(extra):
             stage("Putting pip into .venv", "-m", "ensurepip", "--upgrade")
         say("bringing pip up to date ...")
         stage("Updating pip", "-m", "pip", "install", "--upgrade", "pip")
-        say("installing what the tests need ..." if extra == "test" and "core" in before else
+        say(f"installing what `dgmlab {extra}` needs ..." if extra != "core" and "core" in before else
             "installing PyTorch, JupyterLab and the rest (minutes, and only this once) ...")
         target = str(ROOT) if extra == "core" else f"{ROOT}[{extra}]"
         stage("Installing", "-m", "pip", "install", "-c", str(ROOT / ".versions.txt"), "-e", target)

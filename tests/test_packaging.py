@@ -123,7 +123,7 @@ def test_the_tests_extra_is_installed_when_it_is_asked_for(clone):
     clone.run("lab")
     done, calls = clone.run("test", "--fast")
     assert calls == [["-c", str(clone.place / ".versions.txt"), "-e", f"{clone.place}[test]"]]
-    assert "installing what the tests need" in done.stderr and done.stdout.endswith("test --fast\n")
+    assert "installing what `dgmlab test` needs" in done.stderr and done.stdout.endswith("test --fast\n")
     assert clone.run("test")[1] == clone.run("lab")[1] == []
 
 
@@ -301,11 +301,12 @@ FLOORS = [                                      # a room imports from the floors
     {"training"},
     {"metrics"},
     {"experiments"},
-    {"plots"},
+    {"plots", "results"},
     {"widgets"},
     {"check"},
     {"lab_format"},
     {"notebooks"},
+    {"sessions", "classroom", "sweep"},         # which do not know of each other
     {"doctor"},
     {"cli"},
     {"__main__"},
