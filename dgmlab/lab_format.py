@@ -65,6 +65,10 @@ def metadata(notebook, stem: str) -> Iterator[str]:
     for number, cell in enumerate(notebook.cells, 1):
         kind = cell.metadata.get("slideshow", {}).get("slide_type")
         slides += kind in ("slide", "subslide")
+        shown = cell.metadata.get("slideshow", {}).get("show")
+        if shown is not None and not (cell.cell_type == "markdown" and shown == sorted(set(shown))
+                                      and set(shown) <= set(range(1, len(units(cell.source)) + 1))):
+            yield f"Cell {number}: its slide shows {shown}, but its text has the units 1 to {len(units(cell.source))}."
         if kind not in SLIDES:
             yield f"Cell {number}: its slide type is {kind!r}, but must be one of {', '.join(sorted(SLIDES))}."
         for tag in sorted(tags(cell) - TAGS):
@@ -186,6 +190,41 @@ def shows(cell, *mimes: str) -> bool:
     """Whether the cell's saved outputs hold a picture or a table (or one of the ``mimes``, by how they begin)."""
     return any(mime.startswith(mimes or ("image/", "text/html"))
                for output in cell.get("outputs", []) for mime in output.get("data", {}))
+
+
+def units(markdown: str) -> list[str]:
+    """The text of a cell in units that a slide can show or leave to the speaker: a sentence of a paragraph, an item of
+    a list, a whole table, a formula or a piece of code. The heading is none; each keeps the blank line before it."""
+    found = []
+    for block in re.split(r"\n\s*\n(?!\s)", re.sub(r"\A#+ .*\n*", "", markdown).strip()):
+        if re.match(r"\$\$|\||```|<", block):
+            parts = [block]
+        elif re.match(r"[*-] |\d+\. ", block):
+            parts = re.split(r"\n(?=[*-] |\d+\. )", block)
+        else:
+            parts = _sentences(block)
+        found += [part if i else f"\n\n{part}" for i, part in enumerate(parts)]
+    return found
+
+
+def excerpt(markdown: str, shown: list[int]) -> str:
+    """The units of the text with these numbers, from 1."""
+    kept, text = units(markdown), ""
+    for number in shown:
+        unit = kept[number - 1]
+        joint = "" if unit.startswith("\n") else "\n" if re.match(r"[*-] |\d+\. ", unit) else " "
+        text += joint + unit
+    return text.strip()
+
+
+def _sentences(paragraph: str) -> list[str]:
+    """They end at a full stop, a question or an exclamation mark, but not inside a formula or code."""
+    held = []
+    text = re.sub(r"\$\$.*?\$\$|\$[^$]+\$|`[^`]+`", lambda match: f"\0{held.append(match[0]) or len(held) - 1}\0",
+                  paragraph, flags=re.S)
+    parts = re.split(r"(?<=[.!?])(?<!al\.)(?<!vs\.)([*\")]*)\s+(?=[*\"(]*[A-Z\0])", text)
+    whole = ["".join(pair) for pair in zip(parts[::2], [*parts[1::2], ""])]
+    return [re.sub(r"\0(\d+)\0", lambda match: held[int(match[1])], each) for each in whole]
 
 
 def without_code(markdown: str) -> str:

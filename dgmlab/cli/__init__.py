@@ -17,6 +17,8 @@ from ..errors import LabError
 
 SECTIONS = {
     "Work with the labs": ["lab", "run", "claims"],
+    "Teach": ["slides"],
+    "Run it many times": ["sweep"],
     "Look after this machine": ["doctor", "data"],
     "For authors": ["outputs", "test"],
 }
@@ -87,4 +89,4 @@ def main(context):
         click.echo(context.get_help())
 
 
-from . import authors, labs, machine  # noqa: E402, F401 - they put their commands into the group
+from . import authors, batch, classroom, labs, machine  # noqa: E402, F401 - they put their commands into the group

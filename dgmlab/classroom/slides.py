@@ -1,0 +1,342 @@
+"""A lab as slides: one HTML file that needs nothing beside it, and a PDF of it.
+
+The lab's own cells are the slides. Their slideshow metadata say where one begins (``slide_type``: slide, subslide,
+fragment, notes, skip) and, where a text is too long to project, which of its units are shown (``show``, see
+:func:`dgmlab.lab_format.units`); the whole text is then in the speaker's notes. reveal.js and MathJax come out of two
+wheels of the package index, which are fetched once, pinned by their checksums, and never installed.
+
+What a slide looks like is in ``slides.html.j2``, ``slides.css`` and ``slides.js`` beside this file: the last one
+gives each slide the layout in which its pictures are largest, on the screen on which it is shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import os
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .. import lab_format, notebooks
+from ..data import folder
+from ..data.base import beside
+from ..errors import LabError
+
+CODE = ("computing", "none", "all")
+PATIENCE = 180          # seconds for a download, or for a PDF
+WIDTH, HEIGHT = 1280, 720
+
+
+# -- reveal.js and MathJax -------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Wheel:
+    """A file of the package index, and what is taken out of it: names of files by the names they have here."""
+
+    name: str
+    version: str
+    sha256: str
+    files: dict[str, str]
+
+
+WHEELS = (
+    Wheel("sphinx-revealjs", "3.2.1", "805bed3ca459346e0f01967d5ed1c40d6b7b917de1541e1e4566c8341fe7017b", {
+        "reveal.css": "sphinx_revealjs/_static/revealjs/dist/reveal.css",
+        "reveal.js": "sphinx_revealjs/_static/revealjs/dist/reveal.js",
+        "notes.js": "sphinx_revealjs/_static/revealjs/plugin/notes/notes.js",
+        "reveal.licence": "sphinx_revealjs/_static/revealjs/LICENSE",
+    }),
+    Wheel("django-static-mathjax", "3.2.2.1", "05ad109fd9e5d9d380c76389689b7f523e9ccb7f7a85c1eb962c7564eac7601d", {
+        "mathjax.js": "mathjax/static/mathjax/es5/tex-svg.js",
+        "mathjax.licence": "mathjax/static/mathjax/LICENSE",
+    }),
+)
+
+
+def assets() -> dict[str, str]:
+    """The text of each file of :data:`WHEELS`, by its name there; what is not in the cache yet is fetched.
+
+    Raises:
+        LabError: the package index cannot be reached, or does not hold what was pinned.
+    """
+    texts = {}
+    for wheel in WHEELS:
+        with zipfile.ZipFile(_wheel(wheel)) as archive:
+            texts |= {name: archive.read(member).decode("utf-8") for name, member in wheel.files.items()}
+    return texts
+
+
+def _wheel(wheel: Wheel) -> Path:
+    """The wheel in the cache, its checksum right."""
+    kept = folder() / "cache" / f"{wheel.name}-{wheel.version}.whl"
+    if kept.is_file() and _sha256(kept) == wheel.sha256:
+        return kept
+    try:
+        with beside(kept) as part, tempfile.TemporaryDirectory() as place:
+            found = _download(wheel, Path(place))
+            if _sha256(found) != wheel.sha256:
+                raise LabError(f"The {wheel.name} {wheel.version} that pip fetched is not the one that was pinned (its "
+                               "sha256 differs), so no slides were made; ask for it from another index (pip config "
+                               "set global.index-url ...).")
+            part.write_bytes(found.read_bytes())
+    except OSError as error:
+        raise LabError(f"What the slides need could not be kept in {kept.parent} ({error.strerror or error}); set "
+                       "DGMLAB_DATA to a folder that can be written.") from error
+    return kept
+
+
+def _download(wheel: Wheel, place: Path) -> Path:
+    """Have pip fetch it, with whatever index and proxy the user has set for pip; nothing is installed."""
+    wanted = f"{wheel.name}=={wheel.version}"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
+               "--no-deps", "--only-binary=:all:", "--retries", "1", "--timeout", "10", "--dest", str(place), wanted]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        says = done.stderr
+    except subprocess.TimeoutExpired:
+        says = f"no answer within {PATIENCE} s"
+    found = next(place.glob("*.whl"), None)
+    if found:
+        return found
+    if "No module named pip" in says:
+        raise LabError(f"The first slides need pip, to fetch {wanted}, and this environment has none; run "
+                       "`python -m ensurepip` first.")
+    reason = next((line.removeprefix("ERROR: ").rstrip(".") for line in reversed(says.splitlines()) if line.strip()),
+                  "no reason was given")
+    raise LabError(f"The first slides need the network once, and {wanted} could not be fetched ({reason}); connect, or "
+                   "set pip's index, and run the same command again.")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# -- from cells to slides --------------------------------------------------------------------------------------------
+
+@dataclass
+class Block:
+    """A piece of a slide: of which kind (``text``, ``code``, ``picture``, ``table``, ``printed``), its HTML, and the
+    number of the step at which it appears, None if at once."""
+
+    kind: str
+    html: str
+    step: int | None = None
+
+
+@dataclass
+class Slide:
+    """One slide: the id of its first cell, its heading (or that of its section, if it has none of its own), what it
+    shows and what the speaker sees beside it."""
+
+    id: str
+    heading: str = ""
+    level: int = 0
+    section: str = ""
+    blocks: list[Block] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def parts(self) -> list[tuple[str, list[Block]]]:
+        """The blocks in the three places of a layout: text before what is shown, that, and the text after."""
+        shown = [i for i, block in enumerate(self.blocks) if block.kind != "text"]
+        first = shown[0] if shown else len(self.blocks)
+        return [("before", self.blocks[:first]), ("shown", [self.blocks[i] for i in shown]),
+                ("after", [block for block in self.blocks[first:] if block.kind == "text"])]
+
+
+def stacks(notebook, code: str) -> list[list[Slide]]:
+    """The slides, one list a section: a slide and the sub-slides under it.
+
+    Args:
+        notebook: nbformat's nodes.
+        code: ``computing``: code that leaves a picture or a table is hidden, and what is collapsed in the lab;
+            ``none``: all is; ``all``: none is, and what draws has a slide of its own behind its picture.
+    """
+    made: list[list[Slide]] = []
+    section, steps, slide = "", 0, None
+    behind: list[Slide] = []                            # code of the present slide that has slides of its own
+    for cell in notebook.cells:
+        kind = cell.metadata.get("slideshow", {}).get("slide_type", "-")
+        if kind == "skip" or not cell.source.strip():
+            continue
+        if kind == "notes":
+            if slide:
+                slide.notes.append(_prose(cell.source))
+            continue
+        blocks, notes, heading, level = _blocks(cell, code)
+        if kind in ("slide", "subslide") or not made:
+            if made:
+                made[-1] += behind
+            behind.clear()
+            slide, steps = Slide(cell.get("id", f"slide-{len(made)}")), 0
+            if kind == "slide" or not made:
+                made.append([])
+                section = heading
+            made[-1].append(slide)
+        if heading and not slide.blocks and not slide.heading:
+            slide.heading, slide.level = heading, level
+        elif heading:
+            blocks.insert(0, Block("text", f"<h3>{heading}</h3>"))
+        slide.section = section
+        if kind == "fragment" and blocks:
+            for block in blocks:
+                block.step = steps
+            steps += 1
+        slide.blocks += blocks
+        slide.notes += notes
+        if code == "all" and cell.cell_type == "code" and _draws(cell):
+            behind.append(Slide(f"{cell.get('id', len(behind))}-code", section=f"{slide.heading or section} · the code",
+                                blocks=[Block("code", _highlighted(cell.source))]))
+    if made:
+        made[-1] += behind
+    return made
+
+
+def _blocks(cell, code: str) -> tuple[list[Block], list[str], str, int]:
+    """What a cell shows, what of it only the speaker sees, its heading and the heading's level (0 without)."""
+    if cell.cell_type == "markdown":
+        shown = cell.metadata.get("slideshow", {}).get("show")
+        heading, level, source = "", 0, cell.source
+        match = re.match(r"(#+) (.+)\n*", source)
+        if match:
+            level, heading, source = len(match[1]), _inline(match[2]), source[match.end():]
+        whole = source
+        if shown is not None:
+            source = lab_format.excerpt(source, shown)
+        blocks = [Block("text", _prose(source))] if source.strip() else []
+        return blocks, [] if shown is None else [_prose(whole)], heading, level
+    blocks = [Block("code", _highlighted(cell.source))] if _code_is_shown(cell, code) else []
+    for output in cell.get("outputs", []):
+        blocks += _output(output)
+    return blocks, [], "", 0
+
+
+def _draws(cell) -> bool:
+    return lab_format.shows(cell) or bool(lab_format.tags(cell) & {"hide-input", "solution"})
+
+
+def _code_is_shown(cell, code: str) -> bool:
+    return code != "none" and not _draws(cell)
+
+
+def _output(output) -> list[Block]:
+    if output.output_type == "stream":
+        return [Block("printed", f"<pre>{html.escape(output.text.rstrip())}</pre>")] if output.name == "stdout" else []
+    if output.output_type == "error":
+        return [Block("printed", f"<pre>{html.escape(f'{output.ename}: {output.evalue}')}</pre>")]
+    data = output.data
+    for mime in ("image/png", "image/jpeg"):
+        if mime in data:
+            alt = html.escape(output.metadata.get(mime, {}).get("alt", ""), quote=True)
+            return [Block("picture", f'<img src="data:{mime};base64,{"".join(data[mime].split())}" alt="{alt}"'
+                                     f"{_size(data[mime]) if mime == 'image/png' else ''}>")]
+    if "text/html" in data:
+        return [Block("table", re.sub(r"<style scoped>.*?</style>", "", data["text/html"], flags=re.S))]
+    if "application/vnd.jupyter.widget-view+json" in data or "text/plain" not in data:
+        return []                                       # a widget's picture is an output of its own
+    return [Block("printed", f"<pre>{html.escape(data['text/plain'].rstrip())}</pre>")]
+
+
+def _size(png: str) -> str:
+    """The picture's width and height in pixels as attributes: known before it is decoded."""
+    width, height = struct.unpack(">II", base64.b64decode(png)[16:24])
+    return f' width="{width}" height="{height}"'
+
+
+def _prose(source: str) -> str:
+    """Markdown as HTML; a paragraph that asks for a guess is marked, and links to files beside are but words."""
+    from nbconvert.filters import markdown2html
+
+    made = re.sub(r'<a href="(?!https?:|#)[^"]*"[^>]*>(.*?)</a>', r"\1", markdown2html(source), flags=re.S)
+    return re.sub(r"<(p|li)>(?=<strong>Predict)", r'<\1 class="predict">', made)
+
+
+def _inline(source: str) -> str:
+    return re.sub(r"^<p>(.*)</p>$", r"\1", _prose(source).strip(), flags=re.S)
+
+
+def _highlighted(source: str) -> str:
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+
+    return highlight(source, PythonLexer(), HtmlFormatter())
+
+
+# -- the files -------------------------------------------------------------------------------------------------------
+
+def deck(path: Path, out: Path, *, code: str = "computing", execute: bool = False) -> Path:
+    """Write the lab in ``path`` as slides to the folder ``out``; returns the file, ``NN_name.slides.html``.
+
+    Args:
+        code: which code is on the slides, see :func:`stacks`.
+        execute: run the lab first and show what that run gave; the notebook itself is not touched.
+    Raises:
+        LabError: the folder cannot be written, the lab fails, or what the slides need cannot be fetched.
+    """
+    if out.exists() and not out.is_dir():
+        raise LabError(f"{out} is a file, but the slides go into a folder; name another with -o.")
+    texts = assets()
+    if execute:
+        with tempfile.TemporaryDirectory() as place:
+            run = Path(place) / path.name
+            notebooks.run(path, run, {})
+            notebook = notebooks.read(run)
+    else:
+        notebook = notebooks.read(path)
+    made = out / f"{path.stem}.slides.html"
+    try:
+        with beside(made) as part:
+            part.write_text(page(notebook, path.stem, code, texts), encoding="utf-8")
+    except OSError as error:
+        raise LabError(f"{made} could not be written: {error.strerror or error}; name another folder with -o."
+                       ) from error
+    return made
+
+
+def page(notebook, stem: str, code: str, texts: dict[str, str]) -> str:
+    """The whole HTML of the slides of a notebook, given the :func:`assets`."""
+    import jinja2
+    from pygments.formatters import HtmlFormatter
+
+    here = Path(__file__).parent
+    slides = stacks(notebook, code)
+    own = {name: (here / f"slides.{name}").read_text("utf-8") for name in ("css", "js")}
+    template = jinja2.Template((here / "slides.html.j2").read_text("utf-8"), trim_blocks=True, lstrip_blocks=True)
+    return template.render(
+        stacks=slides, number=stem[:2], title=re.sub("<.*?>", "", slides[0][0].heading), own=own, assets=texts,
+        width=WIDTH, height=HEIGHT, pygments=HtmlFormatter(style="vs").get_style_defs(".highlight"))
+
+
+def print_pdf(made: Path, chromium: str) -> Path:
+    """Print the slides in ``made`` with the browser at the path ``chromium``, a slide a page; returns the PDF.
+
+    Raises:
+        LabError: the browser does not start, or leaves no PDF.
+    """
+    printed = made.with_suffix(".pdf")
+    address = f"{made.resolve().as_uri()}?print-pdf"
+    with beside(printed) as part, tempfile.TemporaryDirectory() as profile:
+        command = [chromium, "--headless", "--disable-gpu", f"--user-data-dir={profile}", "--no-first-run",
+                   "--virtual-time-budget=120000", "--no-pdf-header-footer", f"--print-to-pdf={part.resolve()}",
+                   address]
+        if hasattr(os, "geteuid") and os.geteuid() == 0:            # as in a container
+            command.insert(1, "--no-sandbox")
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+            says = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        except subprocess.TimeoutExpired:
+            says = f"it took longer than {PATIENCE} s"
+        except OSError as error:
+            says = error.strerror or str(error)
+        if not part.is_file():
+            raise LabError(f"{chromium} printed no PDF ({says}); the slides are in {made}: print them from a browser, "
+                           "with ?print-pdf at the end of the address.")
+    return printed
