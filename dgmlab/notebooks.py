@@ -155,31 +155,44 @@ def run(path: Path, out: Path, values: dict, *, timeout: float | None = None) ->
     Args:
         timeout: the longest that one cell may take, in seconds.
     """
-    import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
-
     out = out.absolute()
     if out == path.resolve():
         raise LabError(f"The output would overwrite the lab itself ({path.name}); name another file with -o.")
     if not out.parent.is_dir():
         raise LabError(f"The folder {out.parent} of the output does not exist; make it, or name another with -o.")
-    until = f"the notebook up to there is {out}"
+    try:
+        execute(path, out, values, timeout=timeout, cwd=out.parent, progress_bar={"desc": path.stem, "mininterval": 1})
+    except OSError as error:
+        raise LabError(f"{out} could not be written: {error.strerror or error}.") from error
+    except LabError as error:
+        raise LabError(f"{str(error).rstrip('.')}; the notebook up to there is {out}.") from error
+
+
+def execute(path: Path, out: Path, values: dict, *, timeout: float | None = None, kernel=None, **options) -> None:
+    """What :func:`run` does, without a check of the places; a failure says nothing of where the notebook is.
+
+    Args:
+        timeout: the longest that one cell may take, in seconds.
+        kernel: a class of kernel managers; :func:`this_python` if None.
+        options: further ones of papermill and of nbclient.
+    """
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
     try:
         papermill.execute_notebook(
-            path, out, values, kernel_name="python3", language="python", cwd=out.parent, execution_timeout=timeout,
-            kernel_manager_class=this_python(), progress_bar={"desc": path.stem, "mininterval": 1})
+            path, out, values, kernel_name="python3", language="python", execution_timeout=timeout,
+            kernel_manager_class=kernel or this_python(), **options)
     except PapermillExecutionError as error:
         # An error's own text may be long; its first line is what it says.
         says = (str(error.evalue).strip().splitlines() or [""])[0].rstrip(".")
         raise LabError(f"Cell {error.cell_index + 1} of {path.stem} (In [{error.exec_count}]) failed with "
-                       f"{error.ename}: {says}; {until}.") from error
+                       f"{error.ename}: {says}.") from error
     except CellTimeoutError as error:
-        raise LabError(f"A cell of {path.stem} took longer than {timeout:g} s; {until}.") from error
+        raise LabError(f"A cell of {path.stem} took longer than {timeout:g} s.") from error
     except DeadKernelError as error:
-        raise LabError(f"The kernel of {path.stem} died (out of memory?); {until}.") from error
-    except OSError as error:
-        raise LabError(f"{out} could not be written: {error.strerror or error}.") from error
+        raise LabError(f"The kernel of {path.stem} died (out of memory?).") from error
 
 
 # -- saved outputs ---------------------------------------------------------------------------------------------------

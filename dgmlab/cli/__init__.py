@@ -17,10 +17,10 @@ from ..errors import LabError
 
 SECTIONS = {
     "Work with the labs": ["lab", "run", "claims"],
-    "Teach": ["slides"],
+    "Teach": ["slides", "handout", "grade"],
     "Run it many times": ["sweep"],
     "Look after this machine": ["doctor", "data"],
-    "For authors": ["outputs", "test"],
+    "For authors": ["outputs", "rehearse", "test"],
 }
 
 
