@@ -1,4 +1,4 @@
-"""Commands for an instructor: `slides`."""
+"""Commands for an instructor: `slides`, `handout`, `grade`, `rehearse`."""
 
 from __future__ import annotations
 
@@ -47,3 +47,101 @@ def slides(labs, out, pdf, execute, hide):
         if pdf:
             printed = print_pdf(made, browser)
             click.echo(f"{path.stem}: {printed} ({printed.stat().st_size / 1e6:.1f} MB)")
+
+
+@main.command()
+@click.argument("labs", nargs=-1, metavar="[LAB]...")
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="DIR", required=True,
+              help="The folder to write to: a new or an empty one.")
+@click.option("--solutions", is_flag=True, help="Copies with the solutions filled in, in which every check passes.")
+@click.option("--instructor", is_flag=True, help="Notes: times, exercises with solutions, typical mistakes, evidence.")
+@click.option("--portable", is_flag=True, help="Copies that run where dgmlab is not installed (Colab, Kaggle); the "
+                                               "package travels beside them as dgmlab.zip.")
+def handout(labs, out, solutions, instructor, portable):
+    """Make copies of labs for students, without solutions.
+
+    LAB is a number (3, 03) or a name (vae, 03_vae); without it, all labs. Outputs that come after a "Predict" are
+    cleared; they come back when the cells are run. The cells of the exercises carry nbgrader's metadata.
+
+    \b
+    Examples:
+      dgmlab handout -o course
+      dgmlab handout 03 04 --portable -o week-2
+      dgmlab handout --instructor -o notes
+    """
+    from .. import notebooks
+    from ..classroom.handout import write
+
+    if solutions and instructor:
+        raise click.UsageError("--solutions and --instructor make different things; call the command once for each.")
+    if instructor and portable:
+        raise click.UsageError("--instructor makes notes, which need no --portable; leave one of the two out.")
+    paths = sorted({notebooks.find(lab) for lab in labs}) or notebooks.labs()
+    kind = "solutions" if solutions else "instructor" if instructor else "student"
+    for path in write(paths, out, kind=kind, carried=portable):
+        click.echo(f"{path} ({path.stat().st_size / 1e3:,.0f} kB)")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              default=Path("grades.csv"),
+              help="The table; what it holds already is not judged again.  [default: ./grades.csv]")
+@click.option("--jobs", type=click.IntRange(min=1), help="How many at a time.  [default: one a core]")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", default=120, show_default=True,
+              help="The longest that an exercise may take.")
+@click.option("--memory", type=click.FloatRange(min=512), metavar="MB", default=4096, show_default=True,
+              help="What a submission may take, the lab's own data and packages included.")
+@click.option("--scale", type=click.Choice(["smoke", "lab"]), default="lab", show_default=True,
+              help="At which the labs are run; answers that are numbers were found at the students' scale.")
+@click.option("--again", is_flag=True, help="Judge anew what the table holds already.")
+def grade(folder, out, jobs, timeout, memory, scale, again):
+    """Judge submitted notebooks, many at a time, and write one table.
+
+    DIR holds a folder a student (ada/03_vae.ipynb, ada/03_vae/03_vae.ipynb), or notebooks named STUDENT_LAB.ipynb. Only
+    the answers' cells are taken from them; the lab and its checks are the repository's own. Each submission runs in a
+    process of its own with limits; the network, and this user's files, are not kept from it (see labs/README.md). The
+    exit code is 1 if a notebook had to be left out.
+    """
+    import os
+    import sys
+
+    from tqdm import tqdm
+
+    from ..classroom.grading import Limits, summary
+    from ..classroom.grading import grade as judge_all
+
+    if not out.absolute().parent.is_dir():
+        raise click.UsageError(f"There is no folder {out.absolute().parent} to write {out.name} to; make it first.")
+    rows, left_out = judge_all(folder, out, scale=scale, jobs=jobs or os.cpu_count() or 1, again=again,
+                               limits=Limits(timeout, memory),
+                               progress=lambda total: tqdm(total=total, desc="judged", unit="notebook"))
+    for sentence in left_out:
+        click.echo(f"dgmlab: {sentence}", err=True)
+    click.echo(f"{out}: {summary(rows)}")
+    sys.exit(1 if left_out else 0)
+
+
+@main.command()
+@click.argument("labs", nargs=-1, metavar="[LAB]...")
+@click.option("--scale", type=click.Choice(["smoke", "lab"]), multiple=True, help="At which; may be repeated.  "
+                                                                                 "[default: smoke and lab]")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="How many mistakes at a time.")
+def rehearse(labs, scale, jobs):
+    """Time the labs and have typical mistakes judged, for the instructor's notes.
+
+    LAB is a number (3, 03) or a name (vae, 03_vae); without it, all labs. What is found is recorded in data/teaching,
+    which `dgmlab handout --instructor` reads. The solutions have to pass, and every mistake has to get its hint.
+    """
+    from .. import notebooks
+    from ..classroom import rehearsal
+
+    if not (rehearsal.RECORDS.parents[1] / "pyproject.toml").is_file():
+        raise click.UsageError("Results are recorded in a clone of the repository, and this package was installed "
+                               "without one; clone it and run `dgmlab` inside the clone.")
+    for path in [notebooks.find(lab) for lab in labs] or notebooks.labs():
+        for each in scale or ("smoke", "lab"):
+            found = rehearsal.rehearse(path, each, jobs)
+            rehearsal.save(path, {each: found})
+            told = sum(len(exercise["hints"]) for exercise in found["exercises"].values())
+            click.echo(f"{path.stem} at {each}: {found['cpu']:.0f} s of one core, {told} mistakes got a hint")
