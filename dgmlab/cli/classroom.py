@@ -96,7 +96,7 @@ def handout(labs, out, solutions, instructor, portable):
               help="At which the labs are run; answers that are numbers were found at the students' scale.")
 @click.option("--again", is_flag=True, help="Judge anew what the table holds already.")
 def grade(folder, out, jobs, timeout, memory, scale, again):
-    """Judge submitted notebooks, many at a time, and write one table.
+    """Judge submitted notebooks into one table.
 
     DIR holds a folder a student (ada/03_vae.ipynb, ada/03_vae/03_vae.ipynb), or notebooks named STUDENT_LAB.ipynb. Only
     the answers' cells are taken from them; the lab and its checks are the repository's own. Each submission runs in a
@@ -128,7 +128,7 @@ def grade(folder, out, jobs, timeout, memory, scale, again):
                                                                                  "[default: smoke and lab]")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="How many mistakes at a time.")
 def rehearse(labs, scale, jobs):
-    """Time the labs and have typical mistakes judged, for the instructor's notes.
+    """Time labs and judge typical mistakes, for the notes.
 
     LAB is a number (3, 03) or a name (vae, 03_vae); without it, all labs. What is found is recorded in data/teaching,
     which `dgmlab handout --instructor` reads. The solutions have to pass, and every mistake has to get its hint.
