@@ -1,4 +1,4 @@
-"""The main numbers of a lab, recorded by the lab itself: shown below the cell, and kept for whoever runs it in a batch.
+"""The main numbers of a lab, recorded by the lab itself: shown at a click, and kept for whoever runs it in a batch.
 
 A batch names a file in the environment variable DGMLAB_RESULTS; what a notebook records is added there as one JSON
 object, name -> number. Without it nothing is written anywhere.
@@ -20,7 +20,7 @@ FILE = "DGMLAB_RESULTS"
 
 
 def record(**numbers: float | str) -> None:
-    """Record numbers under their names, and show them in a table of one row.
+    """Record numbers under their names, and show them in a table that opens at a click.
 
     A name recorded before gets the new number.
 
@@ -80,7 +80,9 @@ def _show(numbers: dict) -> None:
 
     words = {name.replace("_", " "): value if isinstance(value, str) else f"{value:,.4g}"
              for name, value in numbers.items()}
-    head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in words)
-    row = "".join(f"<td>{html.escape(text)}</td>" for text in words.values())
+    left = "style='text-align: left'"
+    rows = "".join(f"<tr><th scope='row' {left}>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
+                   for name, text in words.items())
     display({"text/plain": ", ".join(f"{name} {text}" for name, text in words.items()),
-             "text/html": f"<table><thead><tr>{head}</tr></thead><tbody><tr>{row}</tr></tbody></table>"}, raw=True)
+             "text/html": f"<details><summary>{len(words)} numbers of this lab, as a sweep records them (click)"
+                          f"</summary><table>{rows}</table></details>"}, raw=True)
