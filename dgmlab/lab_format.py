@@ -20,6 +20,8 @@ MOST_SLIDES = 30            # slides and sub-slides: what can be projected in a 
 FEWEST_EXERCISES, MOST_EXERCISES = 3, 5
 CLOSING = ["Summary", "Evidence", "Exercises", "References"]
 SECTION = re.compile(r"^## (?:(\d+) · )?(.+)$", re.M)
+GLOSSARY = "[Words and symbols](GLOSSARY.md)"
+SENTENCE = 45               # words of the longest sentence that one still reads without going back
 
 
 def breaches(notebook, stem: str) -> list[str]:
@@ -42,6 +44,8 @@ def head(notebook, stem: str) -> Iterator[str]:
     first, second = notebook.cells[:2]
     if not re.match(rf"# Lab {number} · \S", first.source) or "**Map**" not in first.source:
         yield f"Cell 1 must begin with `# Lab {number} · Title` and hold a line **Map** of the sections."
+    if GLOSSARY not in first.source:
+        yield f"Cell 1 must lead to the glossary: {GLOSSARY}, at the end of the **Map**."
     if tags(second) != {"parameters"} or second.cell_type != "code":
         yield "Cell 2 must be the code tagged `parameters`, and nothing else."
         return
@@ -97,6 +101,10 @@ def lengths(notebook, stem: str) -> Iterator[str]:
             words = len(prose(cell.source).split())
             if words > WORDS:
                 yield f"Cell {number} has {words} words, more than {WORDS}."
+            for sentence in sentences(cell.source):
+                if len(sentence.split()) > SENTENCE:
+                    yield (f"Cell {number} has a sentence of {len(sentence.split())} words, more than {SENTENCE}: "
+                           f"{' '.join(sentence.split()[:8])} ...")
 
 
 def sections(notebook, stem: str) -> Iterator[str]:
@@ -180,6 +188,34 @@ def exercises(notebook, stem: str) -> Iterator[str]:
         yield f"Cell {n + 1} has an exercise's tag, but belongs to no exercise."
 
 
+def glossary(text: str, stems: list[str]) -> Iterator[str]:
+    """The page of words and symbols: words in order, each once and led to a lab that exists, no symbol twice.
+
+    Args:
+        text: the page, Markdown.
+        stems: the labs' file names without their ending.
+    """
+    words = re.findall(r"^\| \*\*(.+?)\*\*(?: \([^|]*?\))? \| (.+) \| (.+) \|$", text, re.M)
+    names = [" ".join(re.findall(r"\w+", word.casefold().replace("é", "e"))) for word, _, _ in words]
+    for before, name in zip(names, names[1:]):
+        if not before <= name:
+            yield f"The word {name!r} stands after {before!r}; the words are in the order of the alphabet."
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"The word {name!r} is there twice."
+    for word, _, lab in words:
+        match = re.fullmatch(r"\[(\d\d)\]\((\w+)\.ipynb\)", lab)
+        if not match or match[2] not in stems or match[1] != match[2][:2]:
+            yield f"The word {word!r} leads to {lab!r}, which is no lab."
+    rows = re.findall(r"^\| (\$.+?) \| (.+) \|$", text, re.M)
+    symbols = [symbol for row, _ in rows for symbol in re.findall(r"\$([^$]+)\$", row)]
+    for symbol in sorted({symbol for symbol in symbols if symbols.count(symbol) > 1}):
+        yield f"The symbol {symbol!r} has two rows; a second meaning belongs into the row of the first."
+    lines = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith(("| ---", "| word |",
+                                                                                               "| symbol |"))]
+    if len(lines) != len(words) + len(rows):
+        yield "A row of the glossary is neither `| **word** | meaning | [NN](NN_name.ipynb) |` nor `| $x$ | meaning |`."
+
+
 # -- reading a notebook ----------------------------------------------------------------------------------------------
 
 def tags(cell) -> set[str]:
@@ -222,9 +258,15 @@ def _sentences(paragraph: str) -> list[str]:
     held = []
     text = re.sub(r"\$\$.*?\$\$|\$[^$]+\$|`[^`]+`", lambda match: f"\0{held.append(match[0]) or len(held) - 1}\0",
                   paragraph, flags=re.S)
-    parts = re.split(r"(?<=[.!?])(?<!al\.)(?<!vs\.)([*\")]*)\s+(?=[*\"(]*[A-Z\0])", text)
+    parts = re.split(r"(?<=[.!?])(?<!\bal\.)(?<!\bvs\.)([*\")]*)\s+(?=[*\"(]*[A-Z\0])", text)
     whole = ["".join(pair) for pair in zip(parts[::2], [*parts[1::2], ""])]
     return [re.sub(r"\0(\d+)\0", lambda match: held[int(match[1])], each) for each in whole]
+
+
+def sentences(markdown: str) -> list[str]:
+    """All sentences of a cell's text, those in lists too; a formula and a piece of code in one count as one word."""
+    texts = [unit for unit in units(markdown) if not re.match(r"\s*(\$\$|\||```|<)", unit)]
+    return [re.sub(r"\$[^$]+\$|`[^`]+`", "x", each) for text in texts for each in _sentences(text.strip())]
 
 
 def without_code(markdown: str) -> str:

@@ -25,9 +25,9 @@ from PIL import Image
 from .errors import LabError
 
 INK, SOFT, FAINT = "#2b2b2b", "#6a6a6a", "#d9d9d9"          # text; axes and notes; frames and what is not in use
-LINES = ("#3B1F8F", "#CC4F66", "#00510F", "#8C2B6B", "#947600", "#3B7EB8")
-CLASSES = ("#311D85", "#257EB9", "#14B598", "#006424", "#5C7D0F",
-           "#BA9F14", "#CD625F", "#65033A", "#932D86", "#71606C")   # after Paul Tol's "muted", searched for distance
+LINES = ("#440C85", "#C84B63", "#004100", "#751457", "#907300", "#377BB2")
+CLASSES = ("#2F1F90", "#6970AE", "#008388", "#003B00", "#485200",      # after Paul Tol's "muted", searched for distance
+           "#857700", "#BB5948", "#5F0138", "#5B2372", "#7E484C")      # among those that a character on white can have
 TITLE, LABEL, SMALL = 13, 11.5, 10.5                        # font sizes in pixels
 DPI = 72                                                    # one point = one pixel of the screen
 TRIES = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789αβγδεζηθκλμπρστφχψω+*#@&%$!?=~<>"

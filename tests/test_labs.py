@@ -77,7 +77,8 @@ def test_the_authors_page_says_what_the_rules_check():
     text = (notebooks.labs_folder() / "README.md").read_text(encoding="utf-8")
     author = " ".join(text.partition("# How to write a lab")[2].split())
     for says in (f"at most {lab_format.CODE_LINES} lines", f"at most {lab_format.WORDS} words",
-                 f"At most {lab_format.MOST_SLIDES} slides", f"at most {lab_format.CELLS} cells",
+                 f"at most {lab_format.SENTENCE} words", f"At most {lab_format.MOST_SLIDES} slides",
+                 f"at most {lab_format.CELLS} cells",
                  "first six cells", "Three to five", "below 1 MB", *(f"`## {title}`" for title in lab_format.CLOSING)):
         assert says in author, says
     assert (lab_format.SCREENFUL, lab_format.FEWEST_EXERCISES, lab_format.MOST_EXERCISES) == (6, 3, 5)
@@ -121,7 +122,8 @@ def exercise_of(k: int):
 def small():
     """The form itself, as short as it can be."""
     return new_notebook(cells=[
-        cell(new_markdown_cell, "title", "# Lab 05 · Halves\n\nAll about halves.\n\n**Map** · halves (1)", "slide"),
+        cell(new_markdown_cell, "title", "# Lab 05 · Halves\n\nAll about halves.\n\n**Map** · halves (1) · "
+             "[Words and symbols](GLOSSARY.md)", "slide"),
         cell(new_code_cell, "parameters", 'seed = 0       # fixes everything\nscale = "lab"  # or "smoke"', "skip",
              "parameters"),
         cell(new_markdown_cell, "halves", "## 1 · Halves\n\n**Predict:** how many halves?", "slide"),
@@ -183,6 +185,7 @@ def text(source, id="more", slide="skip"):
     (lambda notebook: notebook.cells.__delitem__(slice(1, None)), "A lab begins with a title and the cell of its"),
     (replaced("title", "05", "06"), "Cell 1 must begin with `# Lab 05 · Title`"),
     (replaced("title", "**Map**", "Map"), "Cell 1 must begin"),
+    (replaced("title", "GLOSSARY", "README"), "Cell 1 must lead to the glossary"),
     (tagged("parameters", "parameters", "hide-input"), "Cell 2 must be the code tagged `parameters`"),
     (replaced("parameters", "# fixes everything", ""), "Cell 2: each line of the parameters reads"),
     (replaced("parameters", "0 ", "len('') "), "Cell 2: each line of the parameters reads"),
@@ -205,6 +208,7 @@ def text(source, id="more", slide="skip"):
     (added(*(text("More.", f"more-{n}") for n in range(80))), "There are 101 cells, more than 100"),
     (added(code("\n\n".join(["x = 1"] * 11))), "Cell 5 has 11 lines of code, more than 10"),
     (added(text("word " * 161)), "Cell 5 has 161 words, more than 160"),
+    (added(text(f"Short. It {'goes on ' * 23}so.")), "Cell 5 has a sentence of 48 words, more than 45: It goes on"),
     # sections
     (replaced("halves", "## 1 ·", "## 2 ·"), "are numbered [2], but must count from 1"),
     (added(text("## 1 · Again\n\n**Predict**")), "are numbered [1, 1]"),
@@ -244,7 +248,9 @@ def test_each_rule_fires(breach, says):
 
 
 @pytest.mark.parametrize("change", [
-    added(text("word " * 160)), added(code("x = 1\n" * 10)), added(*(text("More.", f"more-{n}") for n in range(69))),
+    added(text("One word. " * 80)), added(text("word " * 45)), added(text(f"On. (So {'it goes ' * 21}on.) *It* ends.")),
+    added(text(f"* {'word ' * 30}\n* {'word ' * 30}\n\n$a\\;b$ `c d` {'word ' * 40}")),
+    added(code("x = 1\n" * 10)), added(*(text("More.", f"more-{n}") for n in range(69))),
     added(*(text("More.", f"more-{n}", "subslide") for n in range(26))),
     added(text("```\n## not a section\n```")), added(text("| " + "word " * 200 + " |\n\n$$\n" + "x " * 200 + "$$")),
     added(*exercise_of(4), *exercise_of(5), at=-1),
