@@ -121,7 +121,7 @@ class Knobs(traitlets.HasTraits):
         self._lock = threading.RLock()
         self._pending: list[dict] = []      # changes since the last step, not yet in force
         self._agenda: list[dict] = []       # changes that a replay still has to make, by step
-        self._plan: list[dict] = []         # those of them that a reset makes again
+        self._plan: list[dict] = []         # changes that a reset makes again
         self._schedules: dict[str, Schedule] = {}
         self._snapshot: SimpleNamespace | None = None
         self._names = tuple(self.traits())
@@ -172,8 +172,7 @@ class Knobs(traitlets.HasTraits):
         if not isinstance(schedule, Schedule):
             raise LabError(f"The knob {name!r} cannot be driven by {schedule!r}; give a schedule such as "
                            "cyclical(10_000).")
-        for value in (schedule.start, schedule.stop):
-            self.traits()[name].validate(self, value)
+        self._check_schedule(name, schedule)
         with self._lock:
             self._pending.append({"knob": name, "schedule": schedule})
 
@@ -183,28 +182,35 @@ class Knobs(traitlets.HasTraits):
         with self._lock:
             self._pending.append({"knob": name, "value": getattr(self, name)})
 
+    def as_made(self) -> None:
+        """What has been set so far, and is not yet in force, belongs to the knobs as they were made: a :meth:`reset`
+        sets it again. Experiments say so of the schedules that they give to a run."""
+        with self._lock:
+            self._plan = [{"step": 0, **event} for event in self._as_data(self._pending)] + self._plan
+
     def reset(self) -> None:
-        """Back to the values the knobs were made with, all schedules and the log forgotten."""
+        """Back to the values and plans the knobs were made with, everything since and the log forgotten."""
         with self._lock:
             self._schedules.clear()
             for name, value in self.initial.items():
                 setattr(self, name, value)
             self._pending.clear()
-            self._agenda = list(self._plan)
             self.log.clear()
             self._in_force = dict(self.initial)
             self._snapshot = None
+            # What is planned for the very beginning is set now: a hand may still take it over before the first step.
+            self._agenda = [event for event in self._plan if event["step"] > 0]
+            for event in self._plan[:len(self._plan) - len(self._agenda)]:
+                self._redo(event)
 
     # -- saving and replaying ------------------------------------------------------------------------------------
 
     def state(self) -> dict:
         """Everything needed to go on from here, as JSON-able data."""
         with self._lock:
-            pending = [event | {"schedule": event["schedule"].to_dict()} if "schedule" in event else event
-                       for event in self._pending]
             return {"initial": dict(self.initial), "values": dict(self._in_force), "log": list(self.log),
                     "schedules": {name: schedule.to_dict() for name, schedule in self._schedules.items()},
-                    "pending": pending, "agenda": list(self._agenda)}
+                    "pending": self._as_data(self._pending), "agenda": list(self._agenda)}
 
     def restore(self, state: dict) -> None:
         """Go back to ``state``."""
@@ -238,18 +244,45 @@ class Knobs(traitlets.HasTraits):
         for event in log:
             self._check_name(event["knob"])
             if "schedule" in event:
-                from_dict(event["schedule"])
+                self._check_schedule(event["knob"], from_dict(event["schedule"]))
             else:
                 self.traits()[event["knob"]].validate(self, event["value"])
         with self._lock:
             self._agenda = sorted(self._agenda + list(log), key=lambda event: event["step"])
             self._plan = sorted(self._plan + (log if planned else []), key=lambda event: event["step"])
 
+    def reenact(self, initial: dict, log: list[dict]) -> None:
+        """Become what the knobs of a recorded session were: its initial values, its changes at their steps, and nothing
+        that these knobs were made with. A :meth:`reset` goes back to its beginning.
+
+        Args:
+            initial: a value for every knob.
+        """
+        for name in initial:
+            self._check_name(name)
+        for name in self._names:
+            if name not in initial:
+                raise LabError(f"The session has no initial value of {name!r}; the knobs are: "
+                               f"{', '.join(self._names)}.")
+        values = {name: self.traits()[name].validate(self, value) for name, value in initial.items()}
+        with self._lock:
+            self.initial, self._plan = values, []
+            self.replay(log, planned=True)
+            self.reset()
+
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _check_name(self, name):
         if name not in self._names:
             raise LabError(f"There is no knob named {name!r}; the knobs are: {', '.join(self._names)}.")
+
+    def _check_schedule(self, name, schedule):
+        for value in (schedule.start, schedule.stop):
+            self.traits()[name].validate(self, value)
+
+    @staticmethod
+    def _as_data(events):
+        return [event | {"schedule": event["schedule"].to_dict()} if "schedule" in event else event for event in events]
 
     def _by_hand(self, name, value):
         with self._lock:

@@ -18,6 +18,7 @@ from ..errors import LabError
 SECTIONS = {
     "Work with the labs": ["lab", "run", "claims"],
     "Teach": ["slides", "handout", "grade"],
+    "Sessions handed in": ["replay", "play"],
     "Run it many times": ["sweep"],
     "Look after this machine": ["doctor", "data"],
     "For authors": ["outputs", "rehearse", "test"],
@@ -89,4 +90,4 @@ def main(context):
         click.echo(context.get_help())
 
 
-from . import authors, batch, classroom, labs, machine  # noqa: E402, F401 - they put their commands into the group
+from . import authors, batch, classroom, labs, machine, sessions  # noqa: E402, F401 - they put their commands into the group

@@ -2,7 +2,7 @@
 
 import importlib
 
-_HOME = {"Panel": "panel", "vae_panel": "vae"}
+_HOME = {"Panel": "panel", "playback": "player", "vae_panel": "vae"}
 __all__ = list(_HOME)
 
 

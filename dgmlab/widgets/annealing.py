@@ -137,7 +137,6 @@ class Together:
         self.lock = threading.RLock()
         self.live = Live(self)
         self.keep, self.seen = set(keep), {name: {} for name in self.runs}
-        self._driven = {name: run.knobs.state()["pending"] for name, run in self.runs.items()}
 
     @property
     def step(self) -> int:
@@ -163,8 +162,6 @@ class Together:
         for name, run in self.runs.items():
             run.reset()
             self.seen[name].clear()
-            for event in self._driven[name]:
-                run.knobs._redo(event)
 
     def start(self, steps: int | None = None) -> None:
         self.live.start(steps)
