@@ -90,4 +90,4 @@ def main(context):
         click.echo(context.get_help())
 
 
-from . import authors, batch, classroom, labs, machine, sessions  # noqa: E402, F401 - they put their commands into the group
+from . import authors, batch, classroom, labs, machine, sessions  # noqa: E402, F401 - for their commands
