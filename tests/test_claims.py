@@ -21,6 +21,7 @@ from dgmlab import cli
 from dgmlab.errors import LabError
 from dgmlab.experiments import claims, measuring
 from dgmlab.experiments.claims import DIRECTION, NOT, REPRODUCED, Claim, Evidence, evidence, in_digits, verdict
+from dgmlab.experiments.fingerprints import fingerprint
 from dgmlab.experiments.measuring import Measured, measure
 
 CLONE = Path(__file__).resolve().parents[1]
@@ -226,8 +227,9 @@ def test_an_interrupt_ends_the_workers(how, code, says):
 
 @pytest.fixture
 def clone(tmp_path, monkeypatch):
-    """Three claims of two labs, and an empty place for records."""
+    """Three claims of two labs, an empty place for records, and experiments whose code is as it is."""
     (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setattr(claims, "fingerprint", lambda experiment: f"code of {experiment}")
     monkeypatch.setattr(claims, "RECORDS", tmp_path / "data" / "claims")
     monkeypatch.setattr(claims, "all_claims", lambda: list(TOGETHER))
     monkeypatch.chdir(tmp_path)
@@ -296,6 +298,10 @@ def test_a_failed_experiment_is_in_the_table_and_in_the_exit_code(clone, monkeyp
     (["--save", "--seeds", "4"], "at least 5 seeds"),
     (["--seeds", "2"], "2 is not in the range x>=3"),
     (["--json", "absent/out.json"], "There is no folder"),
+    (["--page", "90"], "The page is of all labs; leave out 90"),
+    (["--page", "--save"], "With --page nothing is measured, so --save cannot be given beside it"),
+    (["--stale", "--json", "out.json"], "With --stale nothing is measured, so --json"),
+    (["--list", "--stale", "--page"], "With --list nothing is measured, so --stale and --page"),
 ])
 def test_what_cannot_be_done_is_said_before_anything_runs(clone, monkeypatch, arguments, says):
     monkeypatch.setattr(measuring, "measure", None)
@@ -307,6 +313,9 @@ def test_nothing_is_recorded_outside_a_clone(clone):
     (clone / "pyproject.toml").unlink()
     done = call("--save")
     assert done.exit_code == 2 and "use --json FILE" in done.stderr
+    done = call("--page")
+    assert done.exit_code == 2 and "The page is written in a clone" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not (clone / "data").exists()
 
 
 # -- records ---------------------------------------------------------------------------------------------------------
@@ -318,7 +327,7 @@ def test_save_evidence_and_what_is_stale(clone, monkeypatch):
     records = clone / "data" / "claims"
     assert sorted(each.name for each in records.iterdir()) == ["90.json", "91.json", "README.md"]
     page = (records / "README.md").read_text()
-    assert "## Lab 90" in page and "## Lab 91" in page and "P < N*D, \\|a\\| is <b>." in page and "Tried: a, b." in page
+    assert "## Lab 90" in page and "## Lab 91" in page and "Tried: a, b." in page
     assert "`dgmlab claims 91 --seeds 5 --save`" in page
 
     table = evidence(90)
@@ -335,12 +344,70 @@ def test_save_evidence_and_what_is_stale(clone, monkeypatch):
     assert "Recorded for lab 90 are the claims 90.gain, 90.times, but the code has 90.times" in measuring.stale()[0]
     monkeypatch.setattr(claims, "all_claims", lambda: TOGETHER)
     (records / "README.md").write_text("by hand")
-    assert "README.md is not what the records give" in measuring.stale()[0]
+    assert "README.md is not what the records and today's code give" in measuring.stale()[0]
     partial = [Measured(TOGETHER[0], [2.0] * 5, 0.1, verdict([2, 2, 2], (1, 3)))]
     assert "90.times not measured" in measuring.save(partial, TOGETHER)[0]
     few = [Measured(TOGETHER[2], [2.0] * 4, 0.1, verdict([2, 2, 2], (1, 3)))]
     assert "fewer than 5 seeds" in measuring.save(few, TOGETHER)[0]
     assert (records / "README.md").read_bytes() == before           # written anew, from the records as they were
+
+
+def test_the_page_leads_with_what_was_found(clone, monkeypatch):
+    (clone / "labs").mkdir()
+    for name, title in (("90_luck", "# Lab 90 · Luck\n\nYou try it."), ("90_luck.out", "# Of a run")):
+        (clone / "labs" / f"{name}.ipynb").write_text(json.dumps({"cells": [{"source": [title]}]}))
+    monkeypatch.setattr(claims, "all_claims", lambda: [*TOGETHER, claim("91.less", expected=(3, 4))])
+    assert call("--save").exit_code == 0
+    head, *sections = (clone / "data" / "claims" / "README.md").read_text().split("\n## ")
+    assert "\n**4 claims: 2 reproduced, 1 direction only, 1 not reproduced.**\n" in head
+    assert [line for line in head.splitlines() if line.startswith("|")] == [
+        "| lab | claims | reproduced | direction only | not reproduced | stale |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| [Lab 90 · Luck](#lab-90) | 2 | 2 | 0 | 0 | 0 |",
+        "| [Lab 91](#lab-91) | 2 | 0 | 1 | 1 | 0 |",
+        "| all | 4 | 2 | 1 | 1 | 0 |"]
+    not_shown, direction, lab_90, lab_91 = sections
+    assert not_shown.startswith("What did not show\n\n* [`91.steady`](#91.steady): Sentence of 91.steady: ")
+    assert direction.startswith("What showed in direction only\n\n* [`91.less`](#91.less): ")
+    assert "expected 3 to 4, ours 2.08 [1.98, 2.18]." in direction
+    assert lab_90.startswith("Lab 90 · Luck\n\n2 claims: 2 reproduced. [The notebook](../../labs/90_luck.ipynb).\n")
+    assert ('\n| <a id="90.gain"></a>`90.gain`: Sentence of 90.gain: P &lt; N\\*D, \\|a\\| is &lt;b>. '     # as it is said
+            "| a paper, table 1 | gain, nats | 1 to 3 | 2.08 [1.98, 2.18] | **reproduced** | 5 "
+            "| `dgmlab claims 90.gain --seeds 5` |\n") in lab_90
+    assert '<a id="lab-91"></a>' in lab_90 and lab_91.startswith("Lab 91\n\n2 claims: ")
+
+
+def test_what_was_measured_of_other_code_is_stale(clone, monkeypatch):
+    assert call("--save").exit_code == 0
+    record = json.loads((clone / "data" / "claims" / "90.json").read_text())[0]
+    assert record["code"] == "code of test_claims.lucky"
+    assert call("--stale").stdout == "0 of 3 recorded claims are stale.\n"
+    assert "stale" not in evidence(90)._repr_html_()
+
+    changed = {"test_claims.lucky": "new code"}                     # as if the experiment had been edited
+    monkeypatch.setattr(claims, "fingerprint", lambda experiment: changed.get(experiment, f"code of {experiment}"))
+    assert measuring.stale() == ["data/claims/README.md is not what the records and today's code give; `dgmlab claims "
+                                 "--page` writes it anew."]
+    monkeypatch.setattr(measuring, "measure", None)
+    done = call("--page")
+    assert done.exit_code == 0 and measuring.stale() == []
+    assert done.stdout.endswith("\n2 of 3 recorded claims are stale; `dgmlab claims 90 --save` measures them again.\n")
+    page = (clone / "data" / "claims" / "README.md").read_text()
+    assert "**3 claims: 2 reproduced, 1 not reproduced (2 of them are stale).**" in page
+    assert "## What is stale\n\n* Lab 90, all 2; `dgmlab claims 90 --save` measures them again.\n" in page
+    assert page.count("**reproduced** (stale)") == 2 and "**not reproduced** |" in page
+
+    table = evidence(90)
+    assert table["verdict"].tolist() == ["reproduced (stale)"] * 2
+    assert "dgmlab claims 90 --save measures it again" in table._repr_html_()
+    assert "stale" not in evidence(91)._repr_html_()
+    assert call("--stale", "91").stdout == "0 of 1 recorded claims are stale.\n"
+    assert call("--stale", "90.gain").stdout.startswith("90.gain  reproduced, of ")
+
+    changed.clear()                                                 # and now the edit is taken back
+    assert "--page" in measuring.stale()[0]
+    monkeypatch.setattr(claims, "fingerprint", fingerprint)         # there is no such experiment any more
+    assert "\n3 of 3 recorded claims are stale; `dgmlab claims 90 91 --save` measures them" in call("--stale").stdout
 
 
 def test_no_evidence_says_how_to_make_it(clone):

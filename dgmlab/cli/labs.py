@@ -112,7 +112,9 @@ def run(lab, given, out, scale, timeout):
               help="Write the results to FILE as well.")
 @click.option("--save", is_flag=True, help="Record the results in data/claims, whole labs only.")
 @click.option("--list", "listed", is_flag=True, help="Measure nothing; list the claims.")
-def claims(ids, seeds, jobs, out, save, listed):
+@click.option("--stale", is_flag=True, help="Measure nothing; list what was recorded of code that has changed since.")
+@click.option("--page", is_flag=True, help="Measure nothing; write data/claims/README.md anew from the records.")
+def claims(ids, seeds, jobs, out, save, listed, stale, page):
     """Test the papers' claims by experiment, on several seeds.
 
     ID is a claim (03.beta_kl) or a lab (3, 03, vae); without it, all are measured. Each claim gets a mean with its
@@ -127,16 +129,34 @@ def claims(ids, seeds, jobs, out, save, listed):
     from ..experiments import measuring
     from ..experiments.claims import RECORDS, all_claims
 
+    quiet = [option for option, given in (("--list", listed), ("--stale", stale), ("--page", page)) if given]
+    if quiet and (save or out or len(quiet) > 1):
+        beside = [*quiet[1:], *["--save"] * save, *["--json"] * bool(out)]
+        raise click.UsageError(f"With {quiet[0]} nothing is measured, so {' and '.join(beside)} cannot be given beside "
+                               "it; give one of them.")
+    if page and ids:
+        raise click.UsageError(f"The page is of all labs; leave out {' '.join(ids)}, or measure anew what it says of a "
+                               "lab with --save.")
+    in_clone = (RECORDS.parents[1] / "pyproject.toml").is_file()
+    if page:
+        if not in_clone:
+            raise click.UsageError("The page is written in a clone of the repository, and this package was installed "
+                                   "without one; its records are read there.")
+        click.echo(f"{measuring.save_page()} is written anew.\n{measuring.stale_listing().splitlines()[-1]}")
+        return
     known = all_claims()
     wanted = choose_claims(known, ids)
     if listed:
         for claim in wanted:
             click.echo(f"{claim.id}\n{textwrap.indent(textwrap.fill(f'{claim.says} ({claim.source})', 96), '    ')}")
         return
+    if stale:
+        click.echo(measuring.stale_listing({claim.id for claim in wanted}))
+        return
     if out and not out.absolute().parent.is_dir():
         raise click.UsageError(f"There is no folder {out.absolute().parent} to write {out.name} to; make it first.")
     if save:                                            # before minutes of work, not after
-        if not (RECORDS.parents[1] / "pyproject.toml").is_file():
+        if not in_clone:
             raise click.UsageError("Results are recorded in a clone of the repository, and this package was installed "
                                    "without one; use --json FILE.")
         whole = {claim.lab for claim in wanted}

@@ -9,7 +9,8 @@ of the mean over the seeds (Student's t; on the logarithm if the number is a rat
 * **not reproduced**: neither.
 
 The claims of a lab stand in the module of its experiments, in a list ``CLAIMS``. Claims that look at different numbers
-of the same experiment share its runs. What was measured lies in ``data/claims/``; :func:`evidence` shows it.
+of the same experiment share its runs. What was measured lies in ``data/claims/``; :func:`evidence` shows it. A record
+is stale if the code that decides its number has changed since (:mod:`dgmlab.experiments.fingerprints`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import LabError
+from .fingerprints import fingerprint
 
 REPRODUCED, DIRECTION, NOT = "reproduced", "direction only", "not reproduced"
 INFINITE = math.inf
@@ -127,17 +129,20 @@ class Evidence(pd.DataFrame):
     """A table whose sentences a notebook shows whole; otherwise an ordinary DataFrame."""
 
     def _repr_html_(self) -> str:
-        style = self.style.format(escape="html").hide(axis="index").set_uuid("evidence").set_properties(
+        style = self.style if self.attrs.get("stale") is None else self.style.set_caption(self.attrs["stale"])
+        style = style.format(escape="html").hide(axis="index").set_uuid("evidence").set_properties(
             **{"text-align": "left", "vertical-align": "top"}).set_properties(
             subset=self.columns[2:], **{"white-space": "nowrap"})                           # numbers in one line
-        headings = [{"selector": "th", "props": "text-align: left"}]
+        headings = [{"selector": "th", "props": "text-align: left"},
+                    {"selector": "caption", "props": "caption-side: bottom; text-align: left"}]
         return style.set_table_styles(headings).to_html()
 
 
 def evidence(lab: str | int) -> Evidence:
     """The recorded claims of a lab as a table: claim, what is measured, expected, measured, seeds, verdict.
 
-    *measured* is the mean over the seeds (of a ratio, the geometric mean) with its 95 % confidence interval.
+    *measured* is the mean over the seeds (of a ratio, the geometric mean) with its 95 % confidence interval. The
+    verdict of a stale record says that it is stale.
 
     Args:
         lab: its number, ``"03"``.
@@ -148,8 +153,21 @@ def evidence(lab: str | int) -> Evidence:
     rows = [{"claim": record["says"], "what is measured": record["measured"],
              "expected": in_words(*record["expected"]),
              "measured, 95 % interval": in_digits(record["mean"], *record["interval"]),
-             "seeds": record["seeds"], "verdict": record["verdict"]} for record in records(lab)]
-    return Evidence(rows)
+             "seeds": record["seeds"], "verdict": record["verdict"] + " (stale)" * is_stale(record)}
+            for record in records(lab)]
+    table = Evidence(rows)
+    if any(row["verdict"].endswith("(stale)") for row in rows):
+        table.attrs["stale"] = ("Stale: the code that decides the number has changed since it was measured; "
+                                f"dgmlab claims {str(lab).zfill(2)} --save measures it again.")
+    return table
+
+
+def is_stale(record: dict) -> bool:
+    """Whether the code that decides a recorded number is another than when it was measured."""
+    try:
+        return record.get("code") != fingerprint(record["experiment"])
+    except LabError:                                        # the experiment is gone
+        return True
 
 
 def records(lab: str | int) -> list[dict]:

@@ -1,7 +1,7 @@
 """Claims put to the test: their experiments run over several seeds, side by side, and what came out is recorded.
 
 The records of a lab, ``data/claims/NN.json``, are a list with one object a claim: the claim in words and numbers, what
-each seed gave, and how it was made. ``data/claims/README.md`` is the same as tables.
+each seed gave, how it was made and by which code. ``data/claims/README.md``, the page, is the same as tables.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -25,7 +25,7 @@ from ..training.checkpoint import write_atomically
 from ..training.devices import cores
 from ..training.state import versions
 from . import claims as claims_module
-from .claims import DIRECTION, NOT, REPRODUCED, Claim, Verdict, in_digits, in_words, records, verdict
+from .claims import DIRECTION, NOT, REPRODUCED, Claim, Verdict, in_digits, in_words, is_stale, records, verdict
 
 SEEDS = 5                   # that a record takes at least
 FIRST = 100                 # the first seed: claims are tried out on small ones, and judged on seeds not seen before
@@ -40,6 +40,7 @@ class Measured:
         seconds: wall time of its experiment for one seed, the mean over the seeds.
         verdict: None if there is none.
         error: why not, in a sentence.
+        code: the fingerprint of the experiment's code; "" if it is none of the package's.
     """
 
     claim: Claim
@@ -47,6 +48,7 @@ class Measured:
     seconds: float
     verdict: Verdict | None
     error: str = ""
+    code: str = ""
 
 
 def measure(claims: Sequence[Claim], seeds: int = SEEDS, jobs: int | None = None) -> list[Measured]:
@@ -67,6 +69,7 @@ def measure(claims: Sequence[Claim], seeds: int = SEEDS, jobs: int | None = None
     experiments.sort(key=lambda experiment: -took.get(name(experiment), math.inf))
     tried = range(FIRST, FIRST + seeds)
     calls = [(experiment, seed) for experiment in experiments for seed in tried]
+    codes = {experiment: _code(experiment) for experiment in experiments}       # now: it may be edited meanwhile
     results = {}
     with parallel_config("loky", n_jobs=min(jobs or cores(), len(calls) or 1), inner_max_num_threads=1):
         done = Parallel(return_as="generator_unordered", batch_size=1)(
@@ -76,12 +79,20 @@ def measure(claims: Sequence[Claim], seeds: int = SEEDS, jobs: int | None = None
                 results[calls[number]] = result
                 bar.set_postfix_str(f"{calls[number][0].__name__}, seed {calls[number][1]}", refresh=False)
                 bar.update()
-    return [_judge(claim, [results[claim.experiment, seed] for seed in tried]) for claim in claims]
+    return [replace(_judge(claim, [results[claim.experiment, seed] for seed in tried]), code=codes[claim.experiment])
+            for claim in claims]
 
 
 def name(experiment) -> str:
     """How a record names an experiment: its module in this package, and the function."""
     return f"{experiment.__module__.rpartition('.')[2]}.{experiment.__name__}"
+
+
+def _code(experiment) -> str:
+    try:
+        return claims_module.fingerprint(name(experiment))
+    except LabError:
+        return ""
 
 
 def _once(number: int, experiment, seed: int) -> tuple[int, dict[str, float], float, str]:
@@ -147,6 +158,17 @@ def listing(measured: Sequence[Measured]) -> str:
     return "\n".join([*lines, "", f"{len(measured)} claim{'s' * (len(measured) != 1)}: {counts or 'none'}."])
 
 
+def stale_listing(ids: Collection[str] | None = None) -> str:
+    """The claims among ``ids`` (all, if None) whose record is stale, as lines, and what measures them again."""
+    own = [each for lab in recorded_labs() for each in records(lab) if ids is None or each["id"] in ids]
+    old = [each for each in own if is_stale(each)]
+    labs = list(dict.fromkeys(each["lab"] for each in old))
+    last = (f"{len(old)} of {len(own)} recorded claims {'is' if len(old) == 1 else 'are'} stale"
+            + (f"; `dgmlab claims {' '.join(labs)} --save` measures {'it' if len(old) == 1 else 'them'} again." if old
+               else "."))
+    return "\n".join([*(f"{each['id']}  {each['verdict']}, of {each['made']}" for each in old), *[""][:len(old)], last])
+
+
 # -- records ---------------------------------------------------------------------------------------------------------
 
 FROM_CLAIM = ("id", "lab", "source", "says", "quantity", "measured", "settings", "no_effect", "ratio", "note")
@@ -166,7 +188,7 @@ def record(measured: Measured) -> dict:
         "mean": found and _plain(found.mean), "interval": found and [_plain(found.low), _plain(found.high)],
         "verdict": found and found.word, "error": measured.error or None,
         "seconds": round(measured.seconds, 2), "command": f"dgmlab claims {claim.id} --seeds {len(measured.values)}",
-        "made": datetime.date.today().isoformat(),
+        "made": datetime.date.today().isoformat(), "code": measured.code or None,
         "versions": versions() | {each: importlib.metadata.version(each) for each in ("numpy", "scikit-learn")}}
 
 
@@ -195,8 +217,15 @@ def save(measured: Sequence[Measured], known: Sequence[Claim]) -> list[str]:
             continue
         claims_module.RECORDS.mkdir(parents=True, exist_ok=True)
         write_json(claims_module.RECORDS / f"{lab}.json", own)
-    write_atomically(claims_module.RECORDS / "README.md", readme().encode())
+    save_page()
     return refused
+
+
+def save_page() -> Path:
+    """Write ``data/claims/README.md`` anew, from the records and today's code; returns its path."""
+    path = claims_module.RECORDS / "README.md"
+    write_atomically(path, readme().encode())
+    return path
 
 
 def recorded_labs() -> list[str]:
@@ -205,46 +234,139 @@ def recorded_labs() -> list[str]:
 
 
 def readme() -> str:
-    """``data/claims/README.md``, from the records."""
-    parts = [f"""# The claims, measured
+    """``data/claims/README.md``, from the records and the fingerprints of today's code."""
+    labs = {lab: [each | {"stale": is_stale(each)} for each in records(lab)] for lab in recorded_labs()}
+    everything = [each for own in labs.values() for each in own]
+    return "\n\n".join([_head(everything), _summary(labs), HOW, *_remarkable(everything),
+                        *(part for lab, own in labs.items() for part in _lab(lab, own))]) + "\n"
 
-`dgmlab claims NN` measures the claims of a lab, `dgmlab claims NN --save` records them here: `NN.json` for programs,
-this page for people. Each claim is one sentence of a paper or a lecture, and a number that would be another if the
-sentence were wrong. *Measured* is the mean over the seeds (of a ratio the geometric mean) with its 95 % confidence
-interval by Student's t, and the verdict follows from it alone. The seeds begin at {FIRST}, so that they are not those
-on which something was tried out before an expectation was written down.
+
+def _head(everything: list[dict]) -> str:
+    return ("# The claims, measured\n\nWhat papers and lectures say about deep generative models, put to the test. "
+            "Each claim is one sentence, and a number that\nwould be another if the sentence were wrong, measured with "
+            f"at least {SEEDS} seeds.\n\n**{_counted(everything)}.**")
+
+
+HOW = f"""*Ours*, in the tables below, is the mean over the seeds (of a ratio the geometric mean) with its 95 %
+confidence interval by Student's t, and the verdict follows from it alone. The seeds begin at {FIRST}, so that they are
+not those on which something was tried out before an expectation was written down.
 
 * **{REPRODUCED}**: the whole interval lies within what is expected;
 * **{DIRECTION}**: it does not, but all of it lies on the expected side of "no effect";
 * **{NOT}**: neither.
-"""]
-    for lab in recorded_labs():
-        own = records(lab)
-        parts.append(f"## Lab {lab}\n\n| claim | source | what is measured | expected | measured | seeds | verdict |\n"
-                     "| --- | --- | --- | --- | --- | --- | --- |")
-        for each in own:
-            cells = [f"`{each['id']}`: {each['says']}", each["source"], each["measured"], in_words(*each["expected"]),
-                     in_digits(each["mean"], *each["interval"]), str(each["seeds"]), f"**{each['verdict']}**"]
-            parts[-1] += "\n| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-        settings = dict.fromkeys(each["settings"] for each in own)
-        parts.append("How it was measured:\n\n" + "\n".join(
-            f"* {', '.join('`' + each['id'] + '`' for each in own if each['settings'] == text)}: {text}"
-            for text in settings))
-        notes = [f"* `{each['id']}`: {each['note']}" for each in own if each["note"]]
-        if notes:
-            parts.append("What the verdicts leave open:\n\n" + "\n".join(notes))
-        runs = {each["experiment"]: each["seconds"] * each["seeds"] for each in own}
-        first = own[0]
-        parts.append(f"Made on {first['made']} by `dgmlab claims {lab} --seeds {first['seeds']} --save` with the seeds "
-                     f"{first['first_seed']} to {first['first_seed'] + first['seeds'] - 1} in "
-                     f"{sum(runs.values()):.0f} s of one core, with "
-                     + ", ".join(f"{key} {value}" for key, value in first["versions"].items() if key != "machine")
-                     + f" ({first['versions']['machine']}).")
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+A record is **stale** if the code that decides its number (the experiment and all that it uses: models, data, training,
+metrics) has changed since it was measured. It may well hold; nobody has looked.
+
+    dgmlab claims 03              measures the claims of lab 03 anew, and prints them
+    dgmlab claims 03 --save       and records them: 03.json for programs, this page for people
+    dgmlab claims --page          writes this page anew from the records, without measuring
+    dgmlab claims --stale         lists what is stale"""
+
+
+def _summary(labs: dict[str, list[dict]]) -> str:
+    words = (REPRODUCED, DIRECTION, NOT)
+    rows = [["lab", "claims", *words, "stale"]]
+    for lab, own in labs.items():
+        rows.append([f"[{_title(lab)}](#lab-{lab})", *_numbers(own, words)])
+    rows.append(["all", *_numbers([each for own in labs.values() for each in own], words)])
+    return _table(rows)
+
+
+def _numbers(own: list[dict], words: Sequence[str]) -> list[str]:
+    verdicts = [each["verdict"] for each in own]
+    return [str(len(own)), *(str(verdicts.count(word)) for word in words), str(sum(each["stale"] for each in own))]
+
+
+def _remarkable(everything: list[dict]) -> list[str]:
+    """What did not show, and what is stale: not to be looked for among what did."""
+    parts = []
+    for word, heading in ((NOT, "What did not show"), (DIRECTION, "What showed in direction only")):
+        own = [each for each in everything if each["verdict"] == word]
+        if own:
+            parts.append(f"## {heading}\n\n" + "\n".join(
+                f"* {_link(each)}: {_text(each['says'])} *{_text(each['measured'])}*: expected "
+                f"{in_words(*each['expected'])}, ours {in_digits(each['mean'], *each['interval'])}"
+                f"{' (stale)' * each['stale']}." for each in own))
+    old = [each for each in everything if each["stale"]]
+    if old:
+        lines = []
+        for lab in dict.fromkeys(each["lab"] for each in old):
+            own, number = [each for each in old if each["lab"] == lab], [each["lab"] for each in everything].count(lab)
+            which = f"all {number}" if len(own) == number else f"{len(own)} of {number}: {', '.join(map(_link, own))}"
+            lines.append(f"* Lab {lab}, {which}; `dgmlab claims {lab} --save` measures them again.")
+        parts.append("## What is stale\n\n" + "\n".join(lines))
+    return parts
+
+
+def _lab(lab: str, own: list[dict]) -> list[str]:
+    """The section of one lab."""
+    notebook = _notebook(lab)
+    where = f" [The notebook](../../labs/{notebook.name})." if notebook else ""
+    rows = [["claim", "source", "what is measured", "expected", "ours, 95 % interval", "verdict", "seeds", "command"]]
+    for each in own:
+        rows.append([f'<a id="{each["id"]}"></a>`{each["id"]}`: {_text(each["says"])}', _text(each["source"]),
+                     _text(each["measured"]), in_words(*each["expected"]), in_digits(each["mean"], *each["interval"]),
+                     f"**{each['verdict']}**{' (stale)' * each['stale']}", str(each["seeds"]), f"`{each['command']}`"])
+    parts = [f'<a id="lab-{lab}"></a>\n\n## {_title(lab)}', f"{_counted(own).capitalize()}.{where}", _table(rows)]
+    settings = dict.fromkeys(each["settings"] for each in own)
+    parts.append("How it was measured:\n\n" + "\n".join(
+        f"* {', '.join(_link(each) for each in own if each['settings'] == text)}: {_text(text)}" for text in settings))
+    notes = [f"* {_link(each)}: {_text(each['note'])}" for each in own if each["note"]]
+    if notes:
+        parts.append("What the verdicts leave open:\n\n" + "\n".join(notes))
+    runs = {each["experiment"]: each["seconds"] * each["seeds"] for each in own}
+    first = own[0]
+    parts.append(f"Made on {first['made']} by `dgmlab claims {lab} --seeds {first['seeds']} --save` with the seeds "
+                 f"{first['first_seed']} to {first['first_seed'] + first['seeds'] - 1} in "
+                 f"{sum(runs.values()):.0f} s of one core, with "
+                 + ", ".join(f"{key} {value}" for key, value in first["versions"].items() if key != "machine")
+                 + f" ({first['versions']['machine']}).")
+    return parts
+
+
+def _counted(own: list[dict]) -> str:
+    """How many claims, and by verdict, in words."""
+    words = [each["verdict"] for each in own]
+    by_verdict = ", ".join(f"{words.count(word)} {word}" for word in (REPRODUCED, DIRECTION, NOT) if word in words)
+    old = sum(each["stale"] for each in own)
+    return (f"{len(own)} claim{'s' * (len(own) != 1)}: {by_verdict or 'none yet'}"
+            + f" ({'one of them is' if old == 1 else f'{old} of them are'} stale)" * bool(old))
+
+
+def _table(rows: list[list[str]]) -> str:
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "| " + " | ".join(["---"] * len(rows[0])) + " |", *body])
+
+
+def _link(record: dict) -> str:
+    return f"[`{record['id']}`](#{record['id']})"
+
+
+def _text(words: str) -> str:
+    """Words that Markdown shows as they are, in a table as well."""
+    return words.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
+
+
+def _notebook(lab: str) -> Path | None:
+    found = sorted((claims_module.RECORDS.parents[1] / "labs").glob(f"{lab}_*.ipynb"))
+    return next((path for path in found if "." not in path.stem), None)         # not the output of a run
+
+
+def _title(lab: str) -> str:
+    """How a lab calls itself, such as ``Lab 03 · The variational autoencoder``."""
+    notebook = _notebook(lab)
+    if notebook is None:
+        return f"Lab {lab}"
+    first = "".join(json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"])
+    return first.partition("\n")[0].removeprefix("# ").strip() or f"Lab {lab}"
 
 
 def stale() -> list[str]:
-    """What in ``data/claims/`` is not what the claims in the code and their records say, in sentences."""
+    """What in ``data/claims/`` is not what the claims in the code and their records say, in sentences.
+
+    A record whose code has changed is none of it, as long as the page says that it is stale.
+    """
     found = []
     known = claims_module.all_claims()
     for lab in sorted({claim.lab for claim in known} | set(recorded_labs())):
@@ -264,7 +386,8 @@ def stale() -> list[str]:
                 found.append(f"The record of {identity} has another {' and '.join(other)} than the code; {again}")
     page = claims_module.RECORDS / "README.md"
     if not found and (not page.is_file() or page.read_text("utf-8") != readme()):
-        found.append("data/claims/README.md is not what the records give; `dgmlab claims --save` writes it anew.")
+        found.append("data/claims/README.md is not what the records and today's code give; `dgmlab claims --page` "
+                     "writes it anew.")
     return found
 
 
