@@ -309,7 +309,7 @@ FLOORS = [                                      # a room imports from the floors
     {"check"},
     {"lab_format"},
     {"notebooks"},
-    {"sessions", "classroom", "sweep"},         # which do not know of each other
+    {"sessions", "dashboard", "classroom", "sweep"},         # which do not know of each other
     {"doctor"},
     {"cli"},
     {"__main__"},

@@ -18,7 +18,7 @@ from ..errors import LabError
 SECTIONS = {
     "Work with the labs": ["lab", "run", "claims"],
     "Teach": ["slides", "handout", "grade"],
-    "Sessions handed in": ["replay", "play"],
+    "Sessions and panels": ["replay", "play", "dashboard"],
     "Run it many times": ["sweep"],
     "Look after this machine": ["doctor", "data"],
     "For authors": ["outputs", "rehearse", "test"],

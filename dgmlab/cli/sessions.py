@@ -1,8 +1,11 @@
-"""Commands for live sessions that were saved: `replay`, `play`."""
+"""Commands for saved sessions and for panels on a page of their own: `replay`, `play`, `dashboard`."""
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -19,7 +22,7 @@ from . import main
 @click.option("--json", "out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the findings to FILE as well.")
 def replay(places, tolerance, timeout, out):
-    """Make the steps of saved sessions again, and say whether their numbers hold.
+    """Re-run saved sessions and say whether their numbers hold.
 
     SESSION is a file that a panel's Save button wrote, or a folder of such files. Numbers hold if they are equal to the
     last bit, as they are on the same machine with the same versions; or within the tolerance, since other processors
@@ -69,3 +72,32 @@ def play(session, port, no_browser):
     path = sessions.recording(session)
     command, environment = jupyterlab(None, port, browser=not no_browser)
     start([*command, f"--LabApp.default_url=/lab/tree/{path.relative_to(labs_folder()).as_posix()}"], environment)
+
+
+@main.command()
+@click.argument("lab")
+@click.option("--port", type=click.IntRange(1, 65535), help="The port to serve at.  [default: 8866 or the next free]")
+@click.option("--no-browser", is_flag=True, help="Print the address instead of opening a browser.")
+def dashboard(lab, port, no_browser):
+    """Serve the first panel of a lab as a page of its own, without code.
+
+    LAB is a number (3, 03) or a name (vae, 03_vae). Every visitor gets a kernel, which is stopped when the page is
+    closed; Save writes into the folder sessions in the present one. It runs until it is stopped with Ctrl-C, and is
+    reached from this machine only.
+    """
+    from .. import dashboard, notebooks
+    from .labs import check_port
+
+    path = notebooks.find(lab)
+    if port:
+        check_port(port)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))         # so that the server ends as well, as with Ctrl-C
+    with tempfile.TemporaryDirectory(prefix="dgmlab-dashboard-", ignore_cleanup_errors=True) as folder:
+        command, environment = dashboard.voila(dashboard.page(path, Path(folder), Path.cwd()), port,
+                                               browser=not no_browser)
+        server = subprocess.Popen(command, env=environment)
+        try:
+            sys.exit(server.wait())
+        finally:
+            server.terminate()
+            server.wait()
