@@ -186,7 +186,8 @@ def test_values_survive_into_the_notebook_and_back(lab, tmp_path):
         return '"' + text.replace('"', '""') + '"'
 
     out = tmp_path / "out"
-    result = call("3", "--grid", "word=" + ",".join(map(quoted, AWKWARD)), "--grid", 'sizes="[1, 2]"', "-o", out)
+    result = call("3", "--grid", "word=" + ",".join(map(quoted, AWKWARD)), "--grid", 'sizes="[1, 2]"', "-o", out,
+                  "--jobs", 1)
     assert result.exit_code == 0, result.output
     rows = recorded(out)
     assert sorted(row["metrics"]["said"] for row in rows) == sorted(AWKWARD)        # as the notebook saw it
@@ -206,15 +207,15 @@ def test_a_failing_run_and_a_hanging_one_stop_no_other(labs, tmp_path):
         "from dgmlab import plots\nfig = plots.figure(60, 40)\nfig.subplots()\nplots.show(fig, alt='Empty axes of the "
         "test \"lab\".')"), labs / "03_tiny.ipynb")
     out = tmp_path / "out"
-    result = call("3", "--grid", "word=good,bad,endless,dead,fine", "-o", out, "--timeout", 25, "--jobs", 3)
+    result = call("3", "--grid", "word=good,bad,endless,dead,fine", "-o", out, "--timeout", 6, "--jobs", 2)
 
     assert result.exit_code == 1
-    assert "5 runs, 2 done, 3 failed (the first: Cell 4 of 03_tiny (In [3]) failed with ValueError: this is.)" \
+    assert "5 runs, 2 done, 3 failed (the first: Cell 5 of 03_tiny (In [4]) failed with ValueError: this is.)" \
         in result.stdout
     rows = {row["swept"]["word"]: row for row in recorded(out)}
     assert {word: row["status"] for word, row in rows.items()} == {
         "good": "done", "fine": "done", "bad": "failed", "dead": "failed", "endless": "stopped"}
-    assert rows["endless"]["error"] == "It took longer than 25 s." and rows["endless"]["seconds"] >= 25
+    assert rows["endless"]["error"] == "It took longer than 6 s." and rows["endless"]["seconds"] >= 6
     assert "died" in rows["dead"]["error"]
     assert all(row["metrics"]["loss"] == 2 for row in rows.values())                # recorded before it went wrong
     assert all(row["versions"]["python"] and row["seed"] == 0 for row in rows.values())
@@ -226,7 +227,7 @@ def test_a_failing_run_and_a_hanging_one_stop_no_other(labs, tmp_path):
     assert len(list(figures.glob("01_*.png"))) == 1 and rows["good"]["figures"] == 1
 
     page = (out / "index.html").read_text("utf-8")
-    assert "3 of 5 runs did not end well" in page and "It took longer than 25 s." in page
+    assert "3 of 5 runs did not end well" in page and "It took longer than 6 s." in page
     assert not re.search(r"(src|href)=.?https?:|url\(|@import|<script|<link", page)
     pictures = re.findall(r'<img [^>]*alt="([^"]*)" src="data:image/png;base64,', page)
     assert len(pictures) == page.count("<img ") == 2 and all(len(alt) > 20 for alt in pictures)

@@ -28,6 +28,7 @@ from ..errors import LabError
 
 CAN_FORK = sys.platform == "linux"      # macOS has it, but its system libraries do not survive it
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+PATIENCE = 300              # seconds that the imports may take
 QUIET = ["--log-level=ERROR", "--HistoryManager.enabled=False"]
 
 
@@ -88,7 +89,12 @@ class Nursery:
                 [sys.executable, "-c", "import sys; from dgmlab.sweep.kernels import nurse; nurse(int(sys.argv[1]))",
                  str(theirs.fileno())], pass_fds=[theirs.fileno()], env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        self._ask({"imports": statements}, [])
+        self.socket.settimeout(PATIENCE)
+        try:
+            self._ask({"imports": statements}, [])
+        except (LabError, OSError):
+            self.process.kill()
+            raise
 
     def fork(self, connection_file: str, place: Path, environment: dict[str, str]) -> Forked:
         ours, theirs = os.pipe()                        # the kernel holds the other end for as long as it lives

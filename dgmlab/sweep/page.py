@@ -12,6 +12,7 @@ import html
 import itertools
 import math
 import statistics
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -180,8 +181,11 @@ def _picture(grid: Grid, done: list[dict], metric: str) -> str:
         axes.set_visible(False)
     alt = _text(f"{_name(metric)} against {_name(plan.x)}. {'; '.join(told)}.")
     width = round(fig.get_figwidth() * plots.DPI)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")            # of a script that the font does not have
+        png = base64.b64encode(plots.png(fig)).decode()
     return (f'<figure{" class=wide" if columns > 1 else ""}><img width="{width}" alt="{alt}" '
-            f'src="data:image/png;base64,{base64.b64encode(plots.png(fig)).decode()}"></figure>\n')
+            f'src="data:image/png;base64,{png}"></figure>\n')
 
 
 def _plot(axes, grid: Grid, plan: Layout, rows: list[dict], metric: str) -> list[str]:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import functools
 import json
+import logging
 import os
 import platform
 import tempfile
@@ -59,7 +60,7 @@ class Outcome:
         error: what went wrong, in a sentence; empty if nothing did.
         notebook: the executed notebook, as JSON, up to where it came; empty if it did not begin.
         metrics: the numbers that the lab recorded (:func:`dgmlab.results.record`).
-        seconds: wall time of the run, with the start of its kernel.
+        seconds: wall time of the run, with the start of its kernel; what a worker prepares once is not counted.
         versions: of Python and the packages that numbers depend on.
     """
 
@@ -78,7 +79,7 @@ def run(job: Job) -> Outcome:
     Raises:
         OSError: the disk for temporary files is full. Any other failure is an outcome.
     """
-    began = time.monotonic()
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)           # what it would say is in the outcome
     with tempfile.TemporaryDirectory(prefix="dgmlab-sweep-", ignore_cleanup_errors=True) as place, \
             _gpu(job) as environment:
         source, out, numbers = Path(place, f"{job.lab}.ipynb"), Path(place, "run", "notebook.ipynb"), Path(place, "n")
@@ -86,10 +87,11 @@ def run(job: Job) -> Outcome:
         out.parent.mkdir()
         environment |= {name: os.environ.get(name, "1") for name in kernels.THREADS}
         environment |= {results.FILE: str(numbers), "DGMLAB_LIVE": "0"}
+        nursery = _nursery(job.source) if job.warm and kernels.CAN_FORK else None
+        began = time.monotonic()
         guard = Guard(job)
         status, error = DONE, ""
         try:
-            nursery = _nursery(job.source) if job.warm and kernels.CAN_FORK else None
             kernel = kernels.manager(out.parent, environment, guard.watch, nursery)
             notebooks.execute(source, out, job.given, kernel=kernel, progress_bar=False, shutdown_kernel="immediate")
         except LabError as caught:
@@ -136,12 +138,14 @@ class Guard(threading.Thread):
 
 
 @functools.lru_cache(maxsize=1)
-def _nursery(source: str) -> kernels.Nursery:
-    """The nursery of this worker, kept from run to run."""
+def _nursery(source: str) -> kernels.Nursery | None:
+    """The nursery of this worker, kept from run to run; None if the imports do not end well, which a run will show."""
     import nbformat
 
     single = {name: os.environ.get(name, "1") for name in kernels.THREADS}
-    return kernels.Nursery(kernels.imports(nbformat.reads(source, as_version=4)), single)
+    with contextlib.suppress(LabError, OSError):
+        return kernels.Nursery(kernels.imports(nbformat.reads(source, as_version=4)), single)
+    return None
 
 
 @contextlib.contextmanager
