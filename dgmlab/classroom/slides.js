@@ -1,8 +1,8 @@
 // Formulas first, then the layout of each slide, then the slide show.
 "use strict";
 (async () => {
-  const SIZES = [28, 26, 24, 22, 21, 20, 19, 18];       // of text, in px on a slide of WIDTH x HEIGHT
-  const LAYOUTS = [["stack", ""], ["beside", "30%"], ["beside", "36%"], ["beside", "44%"], ["beside", "52%"]];
+  const SIZES = [28, 25, 22, 20, 18];       // of text, in px on a slide of WIDTH x HEIGHT
+  const LAYOUTS = [["stack", ""], ["beside", "31%"], ["beside", "40%"], ["beside", "50%"]];
   const root = document.querySelector(".slides");
   root.style.width = "WIDTHpx";
 
@@ -51,7 +51,7 @@
         }
         apply(layout, size, picture);
         if (!fits(body)) continue;
-        const score = area + 0.016 * (size - 18) - (layout[0] === "beside" && !pictures.length ? 0.06 : 0);
+        const score = area + 0.02 * (size - 18) - (layout[0] === "beside" && !pictures.length ? 0.06 : 0);
         if (!best || score > best.score) best = {score, layout, size, picture};
         if (!pictures.length) break;
       }
@@ -63,9 +63,8 @@
 
   // A table longer than a slide goes on on the next one.
   function divide(slide) {
-    const table = slide.querySelector(".table table");
-    const rows = table ? [...table.tBodies[0].rows] : [];
-    if (rows.length < 2) return null;
+    const tables = slide.querySelectorAll(".table table"), table = tables[0];
+    if (tables.length !== 1 || table.tBodies[0].rows.length < 2 || slide.querySelector("img")) return null;
     const rest = slide.cloneNode(true);
     rest.id += "-more";
     rest.querySelectorAll(".before, .after, .code, .notes").forEach((each) => each.remove());

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from ..errors import LabError
 CODE = ("computing", "none", "all")
 PATIENCE = 180          # seconds for a download, or for a PDF
 WIDTH, HEIGHT = 1280, 720
+LINES = 22              # of code on a slide, in the smallest letters
 
 
 # -- reveal.js and MathJax -------------------------------------------------------------------------------------------
@@ -138,7 +140,6 @@ class Slide:
 
     id: str
     heading: str = ""
-    level: int = 0
     section: str = ""
     blocks: list[Block] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -156,74 +157,85 @@ def stacks(notebook, code: str) -> list[list[Slide]]:
 
     Args:
         notebook: nbformat's nodes.
-        code: ``computing``: code that leaves a picture or a table is hidden, and what is collapsed in the lab;
-            ``none``: all is; ``all``: none is, and what draws has a slide of its own behind its picture.
+        code: ``computing``: on slides without a picture or a table, which are those about the code; ``none``;
+            ``all``: there, and what drew a picture or made a table on a slide of its own behind it.
     """
     made: list[list[Slide]] = []
-    section, steps, slide = "", 0, None
-    behind: list[Slide] = []                            # code of the present slide that has slides of its own
+    for stack in _grouped(notebook):
+        made.append([])
+        for cells in stack:
+            slide, drawn_by = _slide(cells, code)
+            slide.section = (made[-1] or [slide])[0].heading or slide.heading
+            made[-1].append(slide)
+            if code == "all" and drawn_by:
+                made[-1] += _listings(drawn_by, slide)
+    return made
+
+
+def _grouped(notebook) -> list[list[list]]:
+    """The cells that are not skipped: by section, and in a section by slide."""
+    grouped: list[list[list]] = []
     for cell in notebook.cells:
         kind = cell.metadata.get("slideshow", {}).get("slide_type", "-")
         if kind == "skip" or not cell.source.strip():
             continue
-        if kind == "notes":
-            if slide:
-                slide.notes.append(_prose(cell.source))
-            continue
-        blocks, notes, heading, level = _blocks(cell, code)
-        if kind in ("slide", "subslide") or not made:
-            if made:
-                made[-1] += behind
-            behind.clear()
-            slide, steps = Slide(cell.get("id", f"slide-{len(made)}")), 0
-            if kind == "slide" or not made:
-                made.append([])
-                section = heading
-            made[-1].append(slide)
-        if heading and not slide.blocks and not slide.heading:
-            slide.heading, slide.level = heading, level
-        elif heading:
-            blocks.insert(0, Block("text", f"<h3>{heading}</h3>"))
-        slide.section = section
+        if kind == "slide" or not grouped:
+            grouped.append([[cell]])
+        elif kind == "subslide":
+            grouped[-1].append([cell])
+        else:
+            grouped[-1][-1].append(cell)
+    return grouped
+
+
+def _slide(cells: list, code: str) -> tuple[Slide, list]:
+    """One slide, and the cells of code that are not on it although it shows what they made."""
+    slide, steps = Slide(cells[0].get("id", "")), 0
+    listed = code != "none" and not any(map(lab_format.shows, cells))
+    for cell in cells:
+        kind = cell.metadata.get("slideshow", {}).get("slide_type", "-")
+        if cell.cell_type == "markdown":
+            blocks, whole, heading = _text(cell)
+            if whole or kind == "notes":
+                slide.notes.append(whole or _prose(cell.source))
+            if kind == "notes":
+                continue
+            if heading and not slide.heading and not slide.blocks:
+                slide.heading = heading
+            elif heading:
+                blocks.insert(0, Block("text", f"<h3>{heading}</h3>"))
+        else:
+            blocks = [Block("code", _highlighted(cell.source))] if listed else []
+            blocks += [block for output in cell.get("outputs", []) for block in _output(output)]
         if kind == "fragment" and blocks:
             for block in blocks:
                 block.step = steps
             steps += 1
         slide.blocks += blocks
-        slide.notes += notes
-        if code == "all" and cell.cell_type == "code" and _draws(cell):
-            behind.append(Slide(f"{cell.get('id', len(behind))}-code", section=f"{slide.heading or section} · the code",
-                                blocks=[Block("code", _highlighted(cell.source))]))
-    if made:
-        made[-1] += behind
-    return made
+    return slide, [] if listed else [cell for cell in cells if cell.cell_type == "code"]
 
 
-def _blocks(cell, code: str) -> tuple[list[Block], list[str], str, int]:
-    """What a cell shows, what of it only the speaker sees, its heading and the heading's level (0 without)."""
-    if cell.cell_type == "markdown":
-        shown = cell.metadata.get("slideshow", {}).get("show")
-        heading, level, source = "", 0, cell.source
-        match = re.match(r"(#+) (.+)\n*", source)
-        if match:
-            level, heading, source = len(match[1]), _inline(match[2]), source[match.end():]
-        whole = source
-        if shown is not None:
-            source = lab_format.excerpt(source, shown)
-        blocks = [Block("text", _prose(source))] if source.strip() else []
-        return blocks, [] if shown is None else [_prose(whole)], heading, level
-    blocks = [Block("code", _highlighted(cell.source))] if _code_is_shown(cell, code) else []
-    for output in cell.get("outputs", []):
-        blocks += _output(output)
-    return blocks, [], "", 0
+def _listings(cells: list, slide: Slide) -> Iterator[Slide]:
+    """Slides of code alone, as many cells on each as there is room for."""
+    pages: list[list[str]] = [[]]
+    for cell in cells:
+        if pages[-1] and sum(each.count("\n") + 3 for each in [*pages[-1], cell.source]) > LINES:
+            pages.append([])
+        pages[-1].append(cell.source)
+    for number, sources in enumerate(pages):
+        yield Slide(f"{slide.id}-code{number or ''}", section=f"{slide.heading or slide.section} · the code",
+                    blocks=[Block("code", _highlighted(source)) for source in sources])
 
 
-def _draws(cell) -> bool:
-    return lab_format.shows(cell) or bool(lab_format.tags(cell) & {"hide-input", "solution"})
-
-
-def _code_is_shown(cell, code: str) -> bool:
-    return code != "none" and not _draws(cell)
+def _text(cell) -> tuple[list[Block], str, str]:
+    """What a cell of text shows, the whole of it if that is more (for the speaker), and its heading."""
+    heading, source = "", cell.source
+    match = re.match(r"#+ (.+)\n*", source)
+    if match:
+        heading, source = _inline(match[1]), source[match.end():]
+    shown = cell.metadata.get("slideshow", {}).get("show")
+    excerpt = source if shown is None else lab_format.excerpt(source, shown)
+    return [Block("text", _prose(excerpt))] if excerpt else [], "" if shown is None else _prose(source), heading
 
 
 def _output(output) -> list[Block]:
@@ -254,6 +266,8 @@ def _prose(source: str) -> str:
     """Markdown as HTML; a paragraph that asks for a guess is marked, and links to files beside are but words."""
     from nbconvert.filters import markdown2html
 
+    source = re.sub(r" · \[[^]]+\]\([^):]+\.md\)", "", source)                   # the Map's last station, the glossary
+    source = re.sub(r"(?m)(?<=[.?!:)] )(?<!^)(?=\*\*Predict)", "\n\n", source)
     made = re.sub(r'<a href="(?!https?:|#)[^"]*"[^>]*>(.*?)</a>', r"\1", markdown2html(source), flags=re.S)
     return re.sub(r"<(p|li)>(?=<strong>Predict)", r'<\1 class="predict">', made)
 
