@@ -116,7 +116,7 @@ def _submission(path: Path, inside: Path) -> Submission | str:
     if student is None:
         student = inside.stem
         if told:
-            student = re.sub(rf"[_\-. ]?\b?({told}|{told[:2]}|{int(told[:2])}|{told[3:]})$", "", student, flags=re.I)
+            student = re.sub(rf"(^|[_\-. ]+)({told}|{told[:2]}|{told[3:]})$", "", student, flags=re.I)
             if not student:
                 return ("its name does not tell whose it is; name it STUDENT_LAB.ipynb, or put it into a folder named "
                         "after the student")

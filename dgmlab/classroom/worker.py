@@ -29,6 +29,7 @@ from types import FunctionType, ModuleType
 
 LONGEST = 3000              # bytes of a hint: a line to a pipe is written whole only up to 4,096
 FILE_MB = 200               # the largest file that a submission may write
+LAZY = {"torch", "numpy"}                       # replace some of their own functions when these are first called
 CAN_FORK = sys.platform.startswith("linux")     # elsewhere a fork of what uses system libraries is not safe
 
 
@@ -171,8 +172,12 @@ class Judging:
         """The name of a function or class that is not what it was before the answers; None if there is none."""
         for (owner, name), (thing, code) in self._kept.items():
             now = vars(owner).get(name)
-            if now is not thing or code is not None and now.__code__ is not code:
-                return f"{owner.__name__}.{name}"
+            if now is thing and (code is None or now.__code__ is code):
+                continue
+            home = (getattr(owner, "__module__", None) or owner.__name__).partition(".")[0]
+            if home in LAZY and now is not thing and str(getattr(now, "__module__", "")).partition(".")[0] == home:
+                continue                                # the library itself has put its own in place, on first use
+            return f"{owner.__name__}.{name}"
         return None
 
 
@@ -224,7 +229,7 @@ def _shell():
 
     shell = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
     for name in ("exit", "quit"):
-        shell.user_ns.pop(name, None)                   # IPython's own ask a front end that is not there
+        shell.user_ns[name] = sys.exit                  # IPython's own ask a front end that is not there
     shell.user_ns["check"] = None
     return shell
 
