@@ -363,10 +363,10 @@ def _watch(attempt: Attempt, limits: Limits) -> None:
             pass
     if attempt.current and time.monotonic() - attempt.since > limits.timeout:
         attempt.stopped = "timed out"
+    elif len(tree) > PROCESSES:                         # before memory: what they share is counted for each
+        attempt.stopped = "too many processes"
     elif memory > limits.memory:
         attempt.stopped = "out of memory"
-    elif len(tree) > PROCESSES:
-        attempt.stopped = "too many processes"
     if attempt.stopped:
         end_tree(attempt.pid)
 
