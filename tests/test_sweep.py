@@ -466,13 +466,15 @@ def row(point, status="done", **metrics):
 
 def test_the_page_says_its_pictures_in_words(lab):
     made = grid(lab, ["word=<b>,c", "beta=0.01,1"], seeds="3")
-    rows = [row(point, kl=point.given["beta"] + point.given["seed"], said="so") for point in made.points]
+    rows = [row(point, kl=point.given["beta"] + point.given["seed"], size=3 + point.given["seed"], said="so")
+            for point in made.points]
     text = page.page(made, rows)
     assert "<h1>Lab 03 · A tiny lab</h1>" in text and "12 of 12 done" in text and "<b>" not in text
     alt, = re.findall(r'<img [^>]*alt="([^"]*)"', text)
-    assert alt == ("kl against beta. word &lt;b&gt;: 1.01 ± 1 at 0.01, 2 ± 1 at 1; word c: 1.01 ± 1 at 0.01, 2 ± 1 at "
-                   "1.")
-    assert text.count("<td>1.01 ± 1</td>") == 2 and text.count("2 figures") == 12 and "did not end well" not in text
+    assert alt == ("kl against beta. word &lt;b&gt;: 1.0 ± 1.0 at 0.01, 2.0 ± 1.0 at 1; word c: 1.0 ± 1.0 at 0.01, "
+                   "2.0 ± 1.0 at 1.")
+    assert text.count("<td>1.0 ± 1.0</td>") == 2 and text.count("2 figures") == 12 and "did not end well" not in text
+    assert "The same for all values of what is swept: size 4.00 ± 0.85." in text
 
 
 def test_the_page_of_a_sweep_without_numbers(lab):

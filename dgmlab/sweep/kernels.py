@@ -29,7 +29,7 @@ from ..errors import LabError
 CAN_FORK = sys.platform == "linux"      # macOS has it, but its system libraries do not survive it
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 PATIENCE = 300              # seconds that the imports may take
-QUIET = ["--log-level=ERROR", "--HistoryManager.enabled=False"]
+NO_HISTORY = "--HistoryManager.enabled=False"        # one file for all kernels, of cells nobody typed
 
 
 def manager(place: Path, environment: dict[str, str], started: Callable[[int], None], nursery: Nursery | None = None):
@@ -44,7 +44,7 @@ def manager(place: Path, environment: dict[str, str], started: Callable[[int], N
             kw |= {"cwd": str(place), "env": {**kw.get("env", os.environ), **environment}}
             if nursery is None:
                 kw |= {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-                await super()._async_launch_kernel([*kernel_cmd, *QUIET], **kw)
+                await super()._async_launch_kernel([*kernel_cmd, NO_HISTORY], **kw)
             else:
                 process = nursery.fork(self.connection_file, place, kw["env"])
                 self.provisioner.process = process
@@ -193,7 +193,7 @@ def _become_kernel(request: dict) -> None:
         from ipykernel.kernelapp import IPKernelApp
 
         app = IPKernelApp.instance()
-        app.initialize(["-f", request["file"], *QUIET])
+        app.initialize(["-f", request["file"], "--log-level=ERROR", NO_HISTORY])
         app.start()
     finally:
         os._exit(0)

@@ -32,6 +32,7 @@ p { max-width: 46rem; margin: .4rem 0 } .soft { color: var(--soft) } a { color: 
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: 1rem 0 }
 dt { color: var(--soft) } dd { margin: 0 }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(23rem, 100%), 1fr)); gap: 1.6rem 1.2rem }
+.plots { margin-top: 1rem }
 .plots .wide { grid-column: 1 / -1 } figure { margin: 0 } img { max-width: 100%; height: auto; display: block }
 .scroll { overflow-x: auto; max-height: 34rem; border-top: 2px solid var(--ink); border-bottom: 2px solid var(--ink) }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; width: 100% }
@@ -57,8 +58,12 @@ def page(grid: Grid, rows: list[dict]) -> str:
     if metrics:
         says = ("Dots are runs, lines their means" + (" over the seeds" if "seed" in swept else "")
                 + ", bands one standard deviation of the runs to both sides.")
-        pictures = [_picture(grid, done, name) for name in metrics]
+        level = {name: _numbers(done, name) for name in metrics if _is_level(grid, done, name)}
+        pictures = [_picture(grid, done, name) for name in metrics if name not in level]
         parts.append(f'<h2>Comparison</h2>\n<p class="soft">{says}</p>\n<div class="plots">{"".join(pictures)}</div>')
+        if level:
+            parts.append("<p>The same for all values of what is swept: "
+                         + _text(", ".join(f"{_name(name)} {_mean(found)}" for name, found in level.items())) + ".</p>")
     elif done:
         parts.append("<p>The lab recorded no numbers (dgmlab.results.record does), so there is nothing to compare.</p>")
     if metrics and "seed" in swept and len(swept) > 1:
@@ -120,16 +125,16 @@ def _runs(grid: Grid, rows: list[dict], metrics: Sequence[str]) -> str:
         place = f"runs/{row['name']}"
         cells = [f'<td class="word">{STATUS.get(row["status"], "◷ stopped")}</td>']
         cells += [f'<td class="word">{_text(_value(row["parameters"][name]))}</td>' for name in names]
+        links = f'<a href="{_text(place)}/notebook.ipynb">notebook</a> · <a href="{_text(place)}/run.json">record</a>'
+        if row["figures"]:
+            links += f' · <a href="{_text(place)}/figures/index.html">{row["figures"]} figures</a>'
+        cells.append(f'<td class="word">{links}</td>')
         cells += [f"<td>{_text(_value(row['metrics'][name]) if name in row['metrics'] else '–')}</td>"
                   for name in [*metrics, *words]]
-        links = f'<a href="{_text(place)}/notebook.ipynb">notebook</a>, <a href="{_text(place)}/run.json">record</a>'
-        if row.get("figures"):
-            links += f', <a href="{_text(place)}/figures/index.html">{row["figures"]} figures</a>'
-        cells.append(f'<td>{row["seconds"]:.1f}</td><td class="word">{links}</td>')
+        cells.append(f'<td>{row["seconds"]:.1f}</td>')
         lines.append(f"<tr>{''.join(cells)}</tr>")
-    head = [f'<th scope="col" class="word">{_text(_name(name))}</th>' for name in ["status", *names]]
+    head = [f'<th scope="col" class="word">{_text(_name(name))}</th>' for name in ["status", *names, "files"]]
     head += [f'<th scope="col">{_text(_name(name))}</th>' for name in [*metrics, *words, "seconds"]]
-    head.append('<th scope="col" class="word">files</th>')
     return _table(head, lines)
 
 
@@ -250,6 +255,16 @@ def _numeric(value) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _is_level(grid: Grid, done: list[dict], metric: str) -> bool:
+    """Whether a number does not depend on what is swept besides the seed, of which there must be something."""
+    names = [name for name, own in grid.axes.items() if len(own) > 1 and name != "seed"]
+    seeds = {}
+    for row in done:
+        if _numeric(row["metrics"].get(metric)):
+            seeds.setdefault(row["parameters"].get("seed"), []).append(row["metrics"][metric])
+    return bool(names) and len(done) > 1 and all(max(found) == min(found) for found in seeds.values())
+
+
 def _numbers(rows: list[dict], metric: str) -> list[float]:
     return [row["metrics"][metric] for row in rows if _numeric(row["metrics"].get(metric))]
 
@@ -257,8 +272,13 @@ def _numbers(rows: list[dict], metric: str) -> list[float]:
 def _mean(found: list[float]) -> str:
     if not found:
         return "–"
-    mean = plots.short(statistics.fmean(found))
-    return f"{mean} ± {plots.short(statistics.stdev(found))}" if len(found) > 1 else mean
+    mean, spread = statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else 0
+    if spread <= 1e-9 * abs(mean):
+        return plots.short(mean)
+    digits = 1 - math.floor(math.log10(spread) + 1e-9)  # two of the spread, and as far as that goes of the mean
+    if not 0 <= digits <= 6:
+        return f"{plots.short(mean)} ± {plots.short(spread)}"
+    return f"{mean:,.{digits}f} ± {spread:.{digits}f}".replace("-", "−")
 
 
 def _name(name: str | None) -> str:
