@@ -3,17 +3,20 @@
 (async () => {
   const SIZES = [28, 25, 22, 20, 18];       // of text, in px on a slide of WIDTH x HEIGHT
   const LAYOUTS = [["stack", ""], ["beside", "31%"], ["beside", "40%"], ["beside", "50%"]];
+  const GAP = 16, LEAST = 120;                          // px between the parts; of the height of a picture
   const root = document.querySelector(".slides");
   root.style.width = "WIDTHpx";
 
-  // Whether everything in it lies inside the slide's body.
+  // Whether everything lies inside its own part of the slide's body, and the parts inside the body.
   function fits(body) {
-    const frame = body.getBoundingClientRect();
-    return body.scrollHeight <= body.clientHeight + 1 && [...body.querySelectorAll(
-      ".text > *, pre, table, img, mjx-container:not(mjx-container mjx-container)")].every((each) => {
-      const box = each.getBoundingClientRect();
-      return box.right <= frame.right + 1 && box.bottom <= frame.bottom + 1 && each.scrollWidth <= each.clientWidth + 2
-        || each.tagName === "MJX-CONTAINER" && box.right <= frame.right + 1 && box.bottom <= frame.bottom + 1;
+    const bottom = body.getBoundingClientRect().bottom + 1;
+    return [...body.children].every((part) => {
+      const right = part.getBoundingClientRect().right + 1;
+      return [part, ...part.querySelectorAll(".text > *, pre, table, img, svg")].every((each) => {
+        const box = each.getBoundingClientRect();
+        return box.right <= right && box.bottom <= bottom && (each.tagName !== "PRE" || each.scrollWidth
+          <= each.clientWidth);
+      });
     });
   }
 
@@ -32,33 +35,40 @@
       body.style.setProperty("--size", `${size}px`);
       body.style.setProperty("--picture", `${picture}px`);
     };
+    // (A wide picture is no wider beside words than below them, so the order of the layouts breaks ties.)
     for (const layout of shown && words ? LAYOUTS : LAYOUTS.slice(0, 1)) {
       for (const size of SIZES) {
-        let picture = 0, area = 0;
+        let picture = 0, area = 0, wide = true;
         if (pictures.length) {
           apply(layout, size, 0);
-          const place = layout[0] === "stack" ? body : shown;
-          const used = [...(layout[0] === "stack" ? body.children : [])].reduce((sum, part) => sum + part.offsetHeight, 0)
-            + (layout[0] === "stack" ? 16 * (body.children.length - 1) : shown.scrollHeight === 0 ? 0 :
-              [...shown.children].reduce((sum, part) => sum + part.offsetHeight, 12 * (shown.children.length - 1)));
+          const parts = layout[0] === "stack" ? [...body.children] : [...shown.children];
+          const used = parts.reduce((sum, part) => sum + part.offsetHeight, (parts.length - 1) * GAP);
           picture = Math.floor((body.clientHeight - used) / pictures.length) - 1;
-          if (picture < 120) continue;
+          if (picture < LEAST) continue;
           for (const image of pictures) {
             const ratio = image.getAttribute("width") / image.getAttribute("height");
-            const width = Math.min(shown.clientWidth, picture * ratio, 1.15 * image.getAttribute("width"));
-            area += width * width / ratio / (1176 * 620);
+            const width = Math.min(shown.clientWidth, picture * ratio);
+            wide = wide && width < picture * ratio;
+            area += width * width / ratio / (WIDTH * HEIGHT);
           }
         }
+        const score = area + 0.016 * (size - 18) - (layout[0] === "beside" && !pictures.length ? 0.05 : 0);
+        if (best && score <= best.score) continue;
         apply(layout, size, picture);
         if (!fits(body)) continue;
-        const score = area + 0.02 * (size - 18) - (layout[0] === "beside" && !pictures.length ? 0.06 : 0);
-        if (!best || score > best.score) best = {score, layout, size, picture};
-        if (!pictures.length) break;
+        best = {score, layout, size, picture};
+        if (wide) break;                                // smaller letters would not make a picture larger
       }
     }
     if (best) apply(best.layout, best.size, best.picture);
-    else apply(LAYOUTS[0], 18, 300);
+    else apply(LAYOUTS[0], SIZES.at(-1), 300);
     return Boolean(best);
+  }
+
+  // Long lines of code are wrapped only where no layout has room for them.
+  function layout(slide) {
+    return lay(slide) || (slide.querySelector("pre") && !slide.classList.contains("wrap")
+      && (slide.classList.add("wrap"), lay(slide)));
   }
 
   // A table longer than a slide goes on on the next one.
@@ -82,22 +92,21 @@
   }
 
   root.querySelectorAll("section section").forEach((slide) => slide.classList.add("measured"));
-  const t0=performance.now(); await document.fonts.ready;
+  await document.fonts.ready;
   await MathJax.startup.promise;
-  await MathJax.typesetPromise([root]); const t1=performance.now();
+  await MathJax.typesetPromise([root]);
   root.querySelectorAll("section section").forEach((slide) => slide.classList.remove("measured"));
   for (const first of [...root.querySelectorAll("section section")]) {
     for (let slide = first; slide;) {
       slide.parentElement.classList.add("measured");
       slide.classList.add("measured");
-      const fine = lay(slide);
+      const fine = layout(slide);
       const next = fine ? null : divide(slide);
       slide.classList.remove("measured");
       slide.parentElement.classList.remove("measured");
       slide = next;
     }
   }
-  const t2=performance.now(); console.log(t0,t1,t2);
   await Reveal.initialize({
     width: WIDTH, height: HEIGHT, margin: 0, minScale: 0.1, maxScale: 4, center: false, hash: true, transition: "none",
     backgroundTransition: "none", slideNumber: "c/t", navigationMode: "linear", controlsTutorial: false,

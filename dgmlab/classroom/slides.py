@@ -250,10 +250,17 @@ def _output(output) -> list[Block]:
             return [Block("picture", f'<img src="data:{mime};base64,{"".join(data[mime].split())}" alt="{alt}"'
                                      f"{_size(data[mime]) if mime == 'image/png' else ''}>")]
     if "text/html" in data:
-        return [Block("table", re.sub(r"<style scoped>.*?</style>", "", data["text/html"], flags=re.S))]
+        return [Block("table", _table(data["text/html"]))]
     if "application/vnd.jupyter.widget-view+json" in data or "text/plain" not in data:
         return []                                       # a widget's picture is an output of its own
     return [Block("printed", f"<pre>{html.escape(data['text/plain'].rstrip())}</pre>")]
+
+
+def _table(source: str) -> str:
+    """A table's HTML without pandas' own style, and with the name of its index in the first row instead of a second."""
+    source = re.sub(r"<style scoped>.*?</style>", "", source, flags=re.S)
+    return re.sub(r"<th></th>((?:\s*<th[^>]*>[^<]*</th>)*)\s*</tr>\s*<tr>\s*<th>([^<]+)</th>(?:\s*<th></th>)+\s*</tr>",
+                  r"<th>\2</th>\1</tr>", source)
 
 
 def _size(png: str) -> str:
