@@ -40,17 +40,13 @@ def jupyterlab(lab: str | None, port: int | None, *, browser: bool) -> tuple[lis
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
+        # A page that a screen reader can read: see the file's own words.
+        f"--LabApp.extra_labextensions_path={Path(__file__).parents[1] / 'jupyter' / 'labextensions'}",
     ]
     if lab:
         command.append(f"--LabApp.default_url=/lab/tree/{notebooks.find(lab).name}")
     if port:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                raise LabError(f"Port {port} cannot be used ({error.strerror}); name another, or leave --port out."
-                               ) from error
+        check_port(port)
         command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     if not browser:
         command.append("--no-browser")
@@ -60,6 +56,17 @@ def jupyterlab(lab: str | None, port: int | None, *, browser: bool) -> tuple[lis
     config = [str(Path(__file__).parents[1] / "jupyter"), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
     # This environment's kernel comes before one that another environment has registered for the user.
     return command, {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(config), "JUPYTER_PREFER_ENV_PATH": "1"}
+
+
+def check_port(port: int) -> None:
+    """Raise :class:`LabError` if nothing can be served at this port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise LabError(f"Port {port} cannot be used ({error.strerror}); name another, or leave --port out."
+                           ) from error
 
 
 def start(command: list[str], environment: dict[str, str]) -> None:

@@ -244,7 +244,8 @@ class ScheduleWidget(Dragged):
                                         layout=layout)
         self.range = widgets.FloatRangeSlider(value=(s.start, s.stop), min=0, max=2, step=0.05, style=style,
                                               description="start, stop", layout=layout)
-        self.shape = widgets.ToggleButtons(options=list(SHAPES), value=s.shape, style={"button_width": "80px"})
+        self.shape = widgets.ToggleButtons(options=list(SHAPES), value=s.shape, description="shape",
+                                           style={"button_width": "80px", "description_width": "70px"})
         self.image = image_of((720, 200))
         self.widget = widgets.VBox([widgets.HBox([self.cycles, self.ramp]), widgets.HBox([self.range, self.shape]),
                                     self.image])
@@ -259,9 +260,13 @@ class ScheduleWidget(Dragged):
     def _picture(self):
         return schedule_picture({"β": self.schedule}, self.schedule.steps, 720, 200)
 
+    def alt(self) -> str:
+        """What the picture shows."""
+        return (f"The KL weight over {self.schedule.steps:,} steps: {self.schedule}, each ramp over "
+                f"{self.schedule.ramp:.0%} of its cycle.")
+
     def show_still(self):
-        show(self._picture(), alt=f"The KL weight over {self.schedule.steps:,} steps: {self.schedule}, each ramp "
-                                  f"over {self.schedule.ramp:.0%} of its cycle.")
+        show(self._picture(), self.alt())
 
 
 def drag_schedule(steps: int = 1500, cycles: int = 4, ramp: float = 0.5, shape: str = "linear", start: float = 0.0,

@@ -132,14 +132,15 @@ class CurveWidget(Dragged):
         self.follow(self.place)
 
     def paint(self):
-        self.picture.update(self.place.value)
+        self._place = self.place.value
+        self.picture.update(self._place)
         self.image.value = png(self.picture.fig, 1.5)
 
     def show_still(self):
         show(self.picture.fig, self.alt())
 
     def alt(self) -> str:
-        """What the still picture shows."""
+        """What the picture shows."""
         return (f"Points along a horseshoe, twice. Left, PCA with one number: decoded codes lie on a straight line. "
                 f"Right, a deep autoencoder with one number: they lie on a curve that follows the horseshoe. The code "
                 f"with {self._place:.0f}% of all codes on its left is marked on both, with the points whose codes are "

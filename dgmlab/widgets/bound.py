@@ -33,11 +33,11 @@ class BoundWidget(Dragged):
         self.model, self.points = model, dict(points)
         self.picture = BoundPicture(model)
         self.bound = self.picture.update(next(iter(self.points.values())), mean, sigma)
-        self._start = mean, sigma
+        self._shown = mean, sigma
         super().__init__()
 
     def build(self):
-        mean, sigma = self._start
+        mean, sigma = self._shown
         self.point = widgets.ToggleButtons(options=list(self.points), tooltip="Where the observation x lies",
                                            style={"button_width": "140px"})
         self.mean = widgets.FloatSlider(mean, min=-3.5, max=3.5, step=0.01, description="mean m of q")
@@ -66,13 +66,14 @@ class BoundWidget(Dragged):
             self.sigma.value = min(max(sigma, 10**self.sigma.min), 10**self.sigma.max)
 
     def paint(self):
-        self.bound = self.picture.update(self.points[self.point.value], self.mean.value, self.sigma.value)
+        self._shown = self.mean.value, self.sigma.value
+        self.bound = self.picture.update(self.points[self.point.value], *self._shown)
         self.image.value = png(self.picture.fig, 1.5)
         self.numbers.value = in_words(self.bound)
 
     def alt(self) -> str:
-        """What the still picture shows."""
-        (mean, sigma), b = self._start, self.bound
+        """What the picture shows."""
+        (mean, sigma), b = self._shown, self.bound
         return (f"Left: prior, posterior and q = N({mean:.2f}, {sigma:.2f} squared) over the code z. Middle: the "
                 f"decoder's curve, the part that q decodes to, and x. Right: log p(x), {b.log_evidence:.2f} nats, is "
                 f"made of the ELBO, {b.elbo:.2f}, and the gap, {b.gap:.2f}.")

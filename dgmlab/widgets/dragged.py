@@ -9,22 +9,25 @@ import ipywidgets as widgets
 
 from ..plots import DPI
 from ..training.live import is_live
+from .described import AltTexts
 
 
 class Dragged:
     """A picture that follows its sliders; a notebook cell that ends with one shows it.
 
     A subclass makes its controls and ``self.widget`` in :meth:`build`, which is called only where a person watches; it
-    shows what the controls say in :meth:`paint`, and leaves one picture for everybody else in :meth:`show_still`.
+    shows what the controls say in :meth:`paint` and says it in words in :meth:`alt`, and leaves one picture for
+    everybody else in :meth:`show_still`.
     """
 
-    widget: widgets.Widget
+    widget: widgets.Box
 
     def __init__(self):
         self._lock = threading.Lock()           # a figure is drawn by one thread at a time
         self._asked, self._together = 0, False
         if is_live():
             self.build()
+            self._words = AltTexts(self.widget)
             self.draw()
 
     def build(self) -> None:
@@ -33,6 +36,10 @@ class Dragged:
 
     def paint(self) -> None:
         """Read the controls and show what they say."""
+        raise NotImplementedError
+
+    def alt(self) -> str:
+        """What the picture shows now, in a sentence."""
         raise NotImplementedError
 
     def show_still(self) -> None:
@@ -53,6 +60,7 @@ class Dragged:
         with self._lock:
             if mine == self._asked:
                 self.paint()
+                self._words.say([self.alt()])
 
     @contextmanager
     def together(self):

@@ -286,8 +286,12 @@ class ZeroSumWidget(Dragged):
         self.picture.update(self.rule.value, self.rate.value, self.penalty.value, self.steps, self.average.value)
         self.image.value = png(self.picture.fig, 1.5)
 
+    def alt(self) -> str:
+        """What the picture shows."""
+        return self.picture.alt()
+
     def show_still(self):
-        show(self.picture.fig, self.picture.alt())
+        show(self.picture.fig, self.alt())
 
 
 def drag_zero_sum(rule: str = "simultaneous", rate: float = 0.1, penalty: float = 0.0, steps: int = 200,

@@ -166,9 +166,13 @@ class HandWidget(Dragged):
         return (f"<b>{self.score:.3f}</b> of the mass lies in the wrong place (total variation, exact; "
                 f"0 is perfect, 1 is nothing in common) &emsp; your best so far: <b>{self.best:.3f}</b>")
 
+    def alt(self) -> str:
+        """What the picture shows."""
+        return self.picture.alt(self.data)
+
     def show_still(self) -> None:
         """The picture of the present weights, as a PNG with alt text."""
-        show_png(self.picture.render(self.data, "png", 2 * DPI), self.picture.size[0], self.picture.alt(self.data))
+        show_png(self.picture.render(self.data, "png", 2 * DPI), self.picture.size[0], self.alt())
 
 
 def drag_generator(target: str | None = None, weights: Mapping | None = None, seed: int = 0) -> HandWidget:
@@ -311,8 +315,8 @@ class CodeWidget(Dragged):
         super().__init__()
 
     def build(self):
-        self.which = widgets.ToggleButtons(options=list(self.generators), value=self.name,
-                                           style={"button_width": "150px"})
+        self.which = widgets.ToggleButtons(options=list(self.generators), value=self.name, description="generator",
+                                           style={"button_width": "150px", "description_width": "70px"})
         self.sliders = [widgets.FloatSlider(_on_slider(value.item()), min=-3, max=3, step=0.05, description=f"z{k + 1}",
                                             style={"description_width": "36px"}, layout={"width": "340px"})
                         for k, value in enumerate(self.z)]
@@ -345,8 +349,12 @@ class CodeWidget(Dragged):
         self.picture.update(self.generators[self.name], self.z, self.moved)
         self.image.value = png(self.picture.fig, 1.5)
 
+    def alt(self) -> str:
+        """What the picture shows."""
+        return self.picture.alt()
+
     def show_still(self):
-        show(self.picture.fig, self.picture.alt())
+        show(self.picture.fig, self.alt())
 
 
 def _on_slider(value: float) -> float:

@@ -103,7 +103,7 @@ class SpoilWidget(Dragged):
         show(self.picture.fig, self.alt())
 
     def alt(self) -> str:
-        """What the still picture shows."""
+        """What the picture shows."""
         rows = "; ".join(f"{meter.title} {self.values[meter.key]:.3g}, {meter.word(self.values[meter.key], real)}"
                          for meter in METERS for real in [self.real[meter.key]])
         return (f"On the left {min(72, self.samples)} of {self.samples} samples ({self.faults}); on the right a row "
@@ -135,7 +135,7 @@ class AnnealWidget(Dragged):
         self.model, self.points, self.seed = model, dict(points), seed
         self.picture = AnnealPicture(model)
         self.way = self._walk(next(iter(self.points)), number, "sigmoid", seed)
-        self._start = next(iter(self.points)), self.picture.update(self.way, next(iter(self.points.values())), at)
+        self._shown = next(iter(self.points)), self.picture.update(self.way, next(iter(self.points.values())), at)
         self._begin, self._walked = (number, at), None
         super().__init__()
 
@@ -171,7 +171,7 @@ class AnnealWidget(Dragged):
         asked = self.point.value, self.number.value, self.spacing.value, self.seed
         if asked != self._walked:
             self.way, self._walked = self._walk(*asked), asked
-        self.picture.update(self.way, self.points[self.point.value], self.at.value)
+        self._shown = self.point.value, self.picture.update(self.way, self.points[self.point.value], self.at.value)
         self.image.value = png(self.picture.fig, 1.5)
         self.numbers.value = in_words(self.way)
 
@@ -179,8 +179,8 @@ class AnnealWidget(Dragged):
         show(self.picture.fig, self.alt())
 
     def alt(self) -> str:
-        """What the still picture shows."""
-        name, t = self._start
+        """What the picture shows."""
+        name, t = self._shown
         way = self.way
         return (f"Left: the decoder's curve, and x, {name}. Middle: the prior, the posterior, and the density at "
                 f"step {t} of {len(way.betas) - 1}, where 30 chains lie, each as large as its weight. Right: over the "

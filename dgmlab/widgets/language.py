@@ -159,9 +159,13 @@ class Conversation(Dragged):
         self.told.value = ""
         self.image.value = png(self.figure, 1.5)
 
-    def show_still(self):
+    def alt(self) -> str:
+        """What the picture shows."""
         said = "; ".join(f"{name}: {', '.join(given)}" for name, given in self.shown.items())
-        show(self.figure, f"Answers to “{self.context}”. {said}.")
+        return f"Answers to “{self.context}”. {said}."
+
+    def show_still(self):
+        show(self.figure, self.alt())
 
 
 def ask(runs: dict[str, Run], context: str, n: int = 10, seed: int = 0) -> Conversation:

@@ -25,6 +25,7 @@ from ..training import Run
 from ..training.live import is_live, pause_all
 from ..training.session import save_session
 from .controls import KnobControl
+from .described import AltTexts
 from .painter import shared_painter
 from .pictures import Picture, blank, still
 from .recovery import Shelf
@@ -32,6 +33,7 @@ from .recovery import Shelf
 REFRESH = 0.12          # seconds between two screen updates at best
 SCALE = 1.5             # image pixels per screen pixel: sharp enough, and half the work for painter and browser
 SPEEDS = [("full", 0.0), ("300 steps/s", 300.0), ("100 steps/s", 100.0), ("30 steps/s", 30.0)]
+TELL = 5                # seconds between two descriptions of the pictures while it trains
 SHARE = 0.1             # of the training time, at most, goes into collecting what is drawn
 
 
@@ -74,6 +76,8 @@ class Panel:
         run.live.stint = self.steps if stop else None
         self._due = dict.fromkeys(self.pictures, 0.0)
         self._next = self._frames = 0
+        self._seen: dict[str, dict] = {}            # by picture, the data that were drawn last
+        self._told = 0.0
         self._settling: dict[str, int] = {}         # pictures that still move by themselves: refreshes left
         self._clock = (time.monotonic(), run.step)
         self._speed = 0.0
@@ -122,6 +126,7 @@ class Panel:
             widgets.HBox([*self.buttons.values(), self.speed], layout=wrap), self.status,
             widgets.HBox([control.widget for control in self.controls], layout=wrap),
             *([widgets.HBox(view, layout=wrap)] if view else []), *lines])
+        self.words = AltTexts(self.widget)
         for widget in view:
             if hasattr(widget, "value"):
                 widget.observe(lambda change: self.redraw(), "value")
@@ -210,6 +215,7 @@ class Panel:
         try:
             if frames and not self.painter.request(frames, self._painted, self._not_painted):
                 return False
+            self._describe(now, frames)
         except LabError as error:               # no pictures any more; the training goes on without
             self._say(str(error))
             return True
@@ -228,6 +234,14 @@ class Panel:
 
     def _not_painted(self, errors: dict[str, str]):
         self._say(f"not drawn: {next(iter(errors.values()))}")
+
+    def _describe(self, now, frames):
+        """Say what the pictures show, for those who cannot see them; seldom while they move."""
+        self._seen |= frames
+        if now - self._told > TELL or not self.run.live.training:
+            self._told = now
+            self.words.say([f"Step {self.run.step:,}. {picture.alt(self._seen[self._key(key)])}"
+                            for key, picture in self.pictures.items() if self._key(key) in self._seen])
 
     def _key(self, name):
         return f"{id(self)}.{name}"
