@@ -371,7 +371,7 @@ def test_the_page_leads_with_what_was_found(clone, monkeypatch):
     assert direction.startswith("What showed in direction only\n\n* [`91.less`](#91.less): ")
     assert "expected 3 to 4, ours 2.08 [1.98, 2.18]." in direction
     assert lab_90.startswith("Lab 90 · Luck\n\n2 claims: 2 reproduced. [The notebook](../../labs/90_luck.ipynb).\n")
-    assert ('\n| <a id="90.gain"></a>`90.gain`: Sentence of 90.gain: P &lt; N\\*D, \\|a\\| is &lt;b>. '     # as it is said
+    assert ('\n| <a id="90.gain"></a>`90.gain`: Sentence of 90.gain: P &lt; N\\*D, \\|a\\| is &lt;b>. '
             "| a paper, table 1 | gain, nats | 1 to 3 | 2.08 [1.98, 2.18] | **reproduced** | 5 "
             "| `dgmlab claims 90.gain --seeds 5` |\n") in lab_90
     assert '<a id="lab-91"></a>' in lab_90 and lab_91.startswith("Lab 91\n\n2 claims: ")

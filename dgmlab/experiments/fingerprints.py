@@ -47,12 +47,24 @@ def fingerprint(experiment: str, package: Path = PACKAGE) -> str:
     Raises:
         LabError: there is no such experiment, or the source cannot be read.
     """
-    texts = sorted({text for _, text in definitions(experiment, package)})
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+    read, known = _KNOWN.get((experiment, package), ({}, ""))
+    if not known or any(_changed(path) != changed for path, changed in read.items()):
+        trail = _reached(experiment, package)
+        read = {source.path: source.changed for source in trail.sources.values() if source}
+        known = hashlib.sha256("\n".join(sorted({text for _, text in trail.found})).encode()).hexdigest()[:16]
+        _KNOWN[experiment, package] = read, known
+    return known
 
 
 def definitions(experiment: str, package: Path = PACKAGE) -> list[tuple[str, str]]:
     """What the fingerprint is made of: the place of each definition (``models.vae.VAE``), and what it says."""
+    return _reached(experiment, package).found
+
+
+_KNOWN: dict[tuple[str, Path], tuple[dict[Path, tuple[int, int] | None], str]] = {}    # with the files it is of
+
+
+def _reached(experiment: str, package: Path) -> _Trail:
     module, _, function = experiment.rpartition(".")
     trail = _Trail(package)
     source = trail.source(f"experiments.{module}")
@@ -60,7 +72,12 @@ def definitions(experiment: str, package: Path = PACKAGE) -> list[tuple[str, str
         raise LabError(f"There is no experiment {experiment!r} in the experiments of {package.name}.")
     trail.follow(source, function)
     trail.finish()
-    return trail.found
+    return trail
+
+
+def _changed(path: Path) -> tuple[int, int] | None:
+    """What a file's time and size are, if it is there: other ones after an edit."""
+    return (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else None
 
 
 class _Source:
@@ -69,12 +86,13 @@ class _Source:
     Attributes:
         name: within the package, ``models.vae``.
         home: of which package it is a module, ``models``; relative imports start there.
+        path, changed: its file, and that file's time and size.
         defined: the statements that bind each name, in their order.
         loose: the statements that bind none.
     """
 
-    def __init__(self, package: Path, name: str, path: Path):
-        self.package, self.name = package, name
+    def __init__(self, package: Path, name: str, path: Path, changed: tuple[int, int] | None):
+        self.package, self.name, self.path, self.changed = package, name, path, changed
         self.home = name if path.name == "__init__.py" else name.rpartition(".")[0]
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -92,10 +110,6 @@ class _Source:
                     self.defined.setdefault(name, []).append(statement)
                 if not names:
                     self.loose.append(statement)
-
-    def imports(self, name: str) -> bool:
-        """Whether a name of the top level is an import's."""
-        return name in self.defined and isinstance(self.defined[name][0], ast.Import | ast.ImportFrom)
 
     def aliases(self, statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str | None, str]]:
         """For each name that an import binds: the name, the module within the package, and what is taken of it.
@@ -117,10 +131,7 @@ class _Source:
             yield alias.asname or alias.name, module, taken
 
 
-@lru_cache(maxsize=512)
-def _read(package: Path, name: str, path: Path, changed: int) -> _Source:
-    """A module's source, read once as long as it does not change."""
-    return _Source(package, name, path)
+_read = lru_cache(maxsize=512)(_Source)             # each once, as long as it does not change
 
 
 def _decides(module: str) -> bool:
@@ -157,7 +168,7 @@ class _Trail:
             path = self.package.joinpath(*name.split("."))
             files = [file for file in (path.with_name(path.name + ".py"), path / "__init__.py") if file.is_file()]
             known = files and path.name != "__init__" and _decides(name)
-            self.sources[name] = _read(self.package, name, files[0], files[0].stat().st_mtime_ns) if known else None
+            self.sources[name] = _read(self.package, name, files[0], _changed(files[0])) if known else None
         return self.sources[name]
 
     def follow(self, source: _Source, name: str) -> None:
@@ -176,6 +187,10 @@ class _Trail:
                 self._follow_class(source, statement)
             else:
                 self._take(source, f"{source.name}.{name}", statement)
+
+    def _follow_all(self, source: _Source) -> None:
+        for name in source.defined:
+            self.follow(source, name)
 
     def finish(self) -> None:
         """Take in what is looked up by its name, until nothing new is."""
@@ -204,8 +219,7 @@ class _Trail:
             if module is None:
                 self.found.append((name, f"{alias} is {taken}"))
             elif (whole := self._submodule(module, taken)) is not None:
-                for each in list(whole.defined):
-                    self.follow(whole, each)
+                self._follow_all(whole)
             elif (other := self.source(module)) is not None:
                 self.follow(other, taken)
 
@@ -259,6 +273,16 @@ class _Trail:
                             return self._submodule(module, taken)
         return None
 
+    def _is_outside(self, source: _Source, name: str, inner: Iterable[ast.stmt]) -> bool:
+        """Whether a name stands for a module, or for something of another package: no method of ours is named on it."""
+        for statement in [*inner, *source.defined.get(name, [])]:
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                for alias, module, taken in source.aliases(statement):
+                    if alias == name:
+                        return (module is None or self._submodule(module, taken) is not None
+                                or not _decides(f"{module}.{taken}".strip(".")))
+        return False
+
     def _take(self, source: _Source, place: str, statement: ast.stmt) -> None:
         """Take in a definition, and follow all that it uses."""
         facts = _facts(statement)
@@ -273,19 +297,25 @@ class _Trail:
         for attribute, of in facts.attributes.items():
             if own and of & {"self", "cls", "super()"}:
                 self.of_self.add((own, attribute))
-            if any(root not in used or not source.imports(root) and root not in local
+            if any(root not in used or not self._is_outside(source, root, facts.imports)
                    for root in of - ({"self", "cls", "super()"} if own else set())):
                 self.named.add(attribute)
         for name, attribute in facts.names:
             if name not in used:
                 continue
             module = self._module(source, ast.Name(name), facts.imports)
-            if module is not None and attribute:
+            if module is not None and attribute in module.defined:
                 self.follow(module, attribute)
+            elif module is not None and (whole := self._submodule(module.name, attribute)) is not None:
+                self._follow_all(whole)
             else:
                 for each in facts.imports if name in local else ():
                     self._follow_import(source, name, each)
                 self.follow(source, name)
+        if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            for each in facts.imports:                      # in a condition, say: they bind names of the top level
+                for name in local:
+                    self._follow_import(source, name, each)
 
 
 @dataclass(frozen=True)
@@ -344,12 +374,18 @@ class _Plain(ast.NodeTransformer):
         self.foreign = foreign
 
     def visit_FunctionDef(self, node):
-        self.generic_visit(node)
         node.returns = None
-        node.body = [self._untyped(each) for each in node.body]
-        return node
+        return self.generic_visit(node)
 
     visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_ClassDef(self, node):             # whose annotations do decide: they are a dataclass's fields
+        node.body = [each if isinstance(each, ast.AnnAssign) else self.visit(each) for each in node.body]
+        return node
+
+    def visit_AnnAssign(self, node):
+        node = ast.Assign([node.target], node.value, lineno=node.lineno) if node.value else ast.Pass()
+        return self.generic_visit(node)
 
     def visit_arg(self, node):
         node.annotation = None
@@ -367,12 +403,6 @@ class _Plain(ast.NodeTransformer):
             node.exc = node.exc.func
         node.cause = None
         return node
-
-    @staticmethod
-    def _untyped(node):
-        if not isinstance(node, ast.AnnAssign):
-            return node
-        return ast.Assign([node.target], node.value, lineno=node.lineno) if node.value else ast.Pass()
 
 
 def _canonical(node) -> str:
