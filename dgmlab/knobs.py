@@ -266,8 +266,13 @@ class Knobs(traitlets.HasTraits):
                                f"{', '.join(self._names)}.")
         values = {name: self.traits()[name].validate(self, value) for name, value in initial.items()}
         with self._lock:
-            self.initial, self._plan = values, []
-            self.replay(log, planned=True)
+            made, self._plan = self._plan, []
+            try:
+                self.replay(log, planned=True)
+            except LabError:
+                self._plan = made
+                raise
+            self.initial = values
             self.reset()
 
     # -- inside --------------------------------------------------------------------------------------------------

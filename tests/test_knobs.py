@@ -255,6 +255,57 @@ def test_reset_forgets_everything_but_the_start_values():
     assert knobs.log == [] and knobs.schedules == {}
 
 
+def made():
+    """Knobs with a schedule, a value and a plan that belong to how they were made."""
+    knobs = Some(count=3)
+    knobs.drive("beta", monotonic(10, 0, 10, ramp=1.0))
+    knobs.kind = "b"
+    knobs.replay([{"step": 4, "knob": "on", "value": True}], planned=True)
+    knobs.as_made()
+    return knobs
+
+
+def test_reset_sets_again_what_the_knobs_were_made_with():
+    knobs = made()
+    seen = step_through(knobs, 8)
+    assert [s["beta"] for s in seen] == list(range(8)) and seen[0]["kind"] == "b" and seen[4]["on"]
+    for moves in ({2: lambda: setattr(knobs, "beta", 9), 3: lambda: knobs.drive("count", constant(5))}, {}):
+        knobs.reset()
+        if moves:
+            assert step_through(knobs, 8, moves) != seen
+        else:
+            assert step_through(knobs, 8) == seen
+
+
+def test_what_the_knobs_were_made_with_can_be_taken_over_before_the_first_step():
+    knobs = made()
+    for _ in range(2):                              # also after a reset
+        knobs.beta = 3
+        knobs.kind = "a"
+        assert vars(knobs.at(0)) == {"beta": 3, "count": 3, "kind": "a", "on": False} and knobs.schedules == {}
+        knobs.reset()
+    assert knobs.at(0).beta == 0 and "beta" in knobs.schedules
+
+
+def test_a_session_is_reenacted_without_what_the_knobs_were_made_with():
+    knobs = Some(count=5)
+    seen = step_through(knobs, 25, drama(knobs))
+    again = made()
+    again.reenact(knobs.initial, json.loads(json.dumps(knobs.log)))
+    for _ in range(2):
+        assert step_through(again, 25) == seen and again.log == knobs.log and again.initial == knobs.initial
+        again.reset()
+    before = again.state()
+    for initial, log, words in (({"beta": 1}, [], "no initial value of 'count'"),
+                                (knobs.initial | {"beta": 99}, [], "from 0 to 10"),
+                                (knobs.initial | {"mood": 1}, [], "no knob named 'mood'"),
+                                (knobs.initial, [{"step": 0, "knob": "beta", "schedule": {"steps": 3, "stop": 99}}],
+                                 "from 0 to 10")):
+        with pytest.raises(LabError, match=words):
+            again.reenact(initial, log)
+    assert again.state() == before
+
+
 def test_several_threads_move_knobs_while_a_run_steps():
     """Whatever the interleaving: the history's column of a knob is what the log says, step by step."""
     run, stop = tiny_run(), threading.Event()

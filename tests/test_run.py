@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from dgmlab.errors import LabError
+from dgmlab.experiments import recorded
 from dgmlab.models.recipe import Recipe
 from dgmlab.rng import Rng
-from dgmlab.schedules import cyclical
+from dgmlab.schedules import cyclical, monotonic
 from dgmlab.training import NonFinite, Run, TensorBatches, graphs
 from dgmlab.training import run as run_module
 from dgmlab.training.devices import choose_device, choose_precision, choose_threads
@@ -471,6 +472,22 @@ def test_an_old_tick_of_a_run_that_was_reset_says_so():
     run.reset()
     with pytest.raises(LabError, match="no step 5 any more"):
         tick.metrics  # noqa: B018
+
+
+def test_reset_keeps_the_schedules_that_an_experiment_gives_to_its_run():
+    @recorded
+    def make_run(steps: int = 10):
+        run = tiny_run()
+        run.knobs.drive("beta", monotonic(steps, 0, 4, ramp=1.0))
+        return run
+
+    run = make_run()
+    for value in (None, 3.0, None):
+        if value is not None:                   # a hand may take over before the first step, as ever
+            run.knobs.beta = value
+        beta = train(run, 10).history.column("beta")
+        assert np.allclose(beta, 3.0 if value else 0.4 * np.arange(10))
+        run.reset()
 
 
 def test_the_history_may_be_read_from_other_threads_while_it_grows():

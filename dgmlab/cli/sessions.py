@@ -15,7 +15,7 @@ from . import main
 
 @main.command()
 @click.argument("places", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SESSION...")
-@click.option("--tolerance", type=click.FloatRange(min=0), default=1e-3, show_default=True,
+@click.option("--tolerance", type=click.FloatRange(min=0), default=0.01, show_default=True,
               help="The largest relative difference that passes for rounding; 0 asks for equality to the last bit.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), default=600, show_default=True, metavar="SECONDS",
               help="The longest that one session may take.")
@@ -25,9 +25,9 @@ def replay(places, tolerance, timeout, out):
     """Re-run saved sessions and say whether their numbers hold.
 
     SESSION is a file that a panel's Save button wrote, or a folder of such files. Numbers hold if they are equal to the
-    last bit, as they are on the same machine with the same versions; or within the tolerance, since other processors
-    and versions round otherwise. Training can blow rounding up: if a session differs by more, its line says what was
-    different where it was made. The exit code is 0 only if all hold.
+    last bit, as they are on the same kind of processor with the same versions; or within the tolerance, since others
+    round otherwise. Training can blow rounding up, a GAN's within a few hundred steps: where a session differs by more,
+    it is said from which step on, and what was different where it was made. The exit code is 0 only if all hold.
 
     \b
     Examples:

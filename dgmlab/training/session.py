@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from ..errors import LabError, check_choice, check_number
 from .checkpoint import write_atomically
@@ -25,6 +26,7 @@ FORMAT = "dgmlab session 1"
 ROWS = 200          # rows of the history kept in the file for comparison, besides a digest of all of them
 LARGEST = 20e6      # bytes of a file that is read
 MOST_THREADS = 256
+NOTICED = 1e-3      # a relative difference of which it is said when it came up
 
 
 class Replay(NamedTuple):
@@ -113,7 +115,8 @@ def check_session(session: dict) -> None:
     for name, version in kind("Its versions", session.get("versions"), dict).items():
         kind(f"The version of {_short(name)}", version, str)
     kind("Its digest", session.get("digest"), str)
-    kind("The time at which it was saved", session.get("saved", ""), str)
+    for name in ("saved", "instructions"):                      # which older files do not have
+        kind(f"Its entry {name}", session.get(name, ""), str)
     knobs = kind("Its knobs", session.get("knobs"), dict)
     kind("The knobs' initial values", knobs.get("initial"), dict)
     for event in kind("The log of the knobs", knobs.get("log"), list):
@@ -161,26 +164,29 @@ def compare(run: Run, session: dict) -> Replay:
     if not session["steps"]:
         return Replay(run, True, 0.0, "No step was made, so there are no numbers to compare.")
     same = _digest(run) == session["digest"]
-    difference = _largest_difference(run, session["history"])
+    apart = _apart(run, session["history"])
+    difference = float(apart.max(initial=0))
     if same and difference == 0:
-        verdict = f"All {run.step:,} steps gave the same numbers, to the last bit."
-    elif same:
-        verdict = (f"The numbers kept in the file differ from the session's own by up to {difference:.2g} (relative): "
-                   "the file was edited after it was saved.")
-    else:
-        now = versions() | _circumstances(run)
-        made = session["versions"] | {name: session[name] for name in _circumstances(run)}
-        changed = ", ".join(f"{k} {made[k]} then, {now[k]} now" for k in now if made.get(k, now[k]) != now[k])
-        verdict = (f"The numbers differ by up to {difference:.2g} (relative)"
-                   + (f"; what is different here: {changed}." if changed else ", though versions and threads are the "
-                      "same: the session was changed after it was saved, the model's code was, or another kind of "
-                      "processor rounds otherwise."))
-    return Replay(run, same and difference == 0, difference, verdict, edited=same and difference > 0)
+        return Replay(run, True, 0.0, f"All {run.step:,} steps gave the same numbers, to the last bit.")
+    by = f"by up to {difference:.2g} (relative)"
+    if difference > NOTICED:
+        first = session["history"]["steps"][int((apart > NOTICED).argmax())]
+        by += f", first by more than {NOTICED:g} at step {first:,}"
+    if same:
+        return Replay(run, False, difference, f"The numbers kept in the file differ {by}, from those that its own "
+                      "digest is of: the file was edited after it was saved.", edited=True)
+    now = versions() | _circumstances(run)
+    made = session["versions"] | {name: session[name] for name in _circumstances(run) if name in session}
+    changed = ", ".join(f"{k} {made[k]} then, {now[k]} now" for k in now if made.get(k, now[k]) != now[k])
+    why = (f"what is different here: {changed}" if changed else
+           "versions and threads are the same, so the session was changed after it was saved, or the model's code was")
+    return Replay(run, False, difference, f"The numbers differ {by}; {why}.")
 
 
 def _circumstances(run: Run) -> dict:
     return {"threads": run.threads.number, "device": run.device.type,
-            "precision": str(run.precision).removeprefix("torch.")}
+            "precision": str(run.precision).removeprefix("torch."),
+            "instructions": torch.backends.cpu.get_cpu_capability()}       # of the processor: AVX2, AVX512 ...
 
 
 def _digest(run: Run) -> str:
@@ -191,19 +197,22 @@ def _digest(run: Run) -> str:
     return digest.hexdigest()
 
 
-def _largest_difference(run: Run, saved: dict) -> float:
+def _apart(run: Run, saved: dict) -> np.ndarray:
+    """For each step that is kept in the file, the largest difference of any number, relative to the largest number of
+    its column."""
     rows = np.array(saved["steps"], int) - 1
+    apart = np.zeros(len(rows))
     if set(saved) - {"steps"} != set(run.history.names):
-        return float("inf")
-    largest = 0.0
+        return apart + np.inf
     for name in run.history.names:
         then, now = np.array(saved[name], float), run.history.column(name)[rows]
         there = np.isfinite(then)
-        if not np.array_equal(there, np.isfinite(now)):
-            return float("inf")
         scale = max(float(np.abs(then[there]).max(initial=0)), 1e-12)
-        largest = max(largest, float(np.abs(then[there] - now[there]).max(initial=0)) / scale)
-    return largest
+        away = np.where(there == np.isfinite(now), 0.0, np.inf)
+        both = there & np.isfinite(now)
+        away[both] = np.abs(then[both] - now[both]) / scale
+        apart = np.maximum(apart, away)
+    return apart
 
 
 def _short(value) -> str:
