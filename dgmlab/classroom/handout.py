@@ -3,7 +3,8 @@
 A student's copy is the lab without its solutions. Saved outputs that give something away are cleared: those of the
 exercises, and in a section every output that comes after a **Predict**, which asks for a guess first; they come back
 when the cell is run. In a copy with solutions each answer's cell holds the solution in place of what it left open. Both
-carry nbgrader's names and marks on the cells of the exercises (its schema, version 3).
+carry nbgrader's names and marks on the cells of the exercises (its schema, version 3). What the copies link to comes
+along, and the part of labs/README.md that is for students.
 """
 
 from __future__ import annotations
@@ -101,11 +102,14 @@ def write(paths: Iterable[Path], out: Path, *, kind: str = "student", carried: b
             linked |= relink(made, path.parent, kept)
             write_text(target, as_text(made))
         written.append(target)
+    if kind != "instructor":
+        linked.add(notebooks.labs_folder() / "README.md")
     for path in sorted(linked):
-        text = path.read_bytes()
+        content = path.read_bytes()
         if path.suffix == ".md":
-            text = _relinked(text.decode(), path.parent, kept | {each.name for each in linked}, set()).encode()
-        write_bytes(out / path.name, text)
+            text = re.split(r"(?m)^(?=# How to (?:teach|write))", content.decode())[0]      # what is for students
+            content = _relinked(text, path.parent, kept | {each.name for each in linked}, set()).encode()
+        write_bytes(out / path.name, content)
     if carried:
         write_bytes(out / portable.ARCHIVE, package)
         written.append(out / portable.ARCHIVE)
