@@ -19,9 +19,9 @@ import time
 
 from dgmlab.errors import LabError, check_choice
 
-from . import loop, tsne
+from . import loop, sweep, tsne
 
-BENCHMARKS = {"loop": loop, "tsne": tsne}
+BENCHMARKS = {"loop": loop, "tsne": tsne, "sweep": sweep.OVERHEAD, "sweep_lab": sweep.LAB}
 
 
 def measure(module, rounds: int) -> list[dict]:
