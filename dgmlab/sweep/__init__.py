@@ -107,9 +107,11 @@ def _cluster(address: str):
         raise LabError(f"No Dask scheduler answers at {address!r} within {PATIENCE} s; start one with `dask "
                        "scheduler`, and give the address it prints, like tcp://host:8786.") from error
     with client:
-        if not client.scheduler_info(n_workers=-1)["workers"]:
+        try:
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except TimeoutError as error:
             raise LabError(f"The Dask scheduler at {address} has no workers; start some with `dask worker {address} "
-                           "--nthreads 1`.")
+                           "--nthreads 1`.") from error
         yield {"backend": "dask", "client": client}
 
 
