@@ -24,7 +24,8 @@ from PIL import Image
 
 from .errors import LabError
 
-INK, SOFT, FAINT = "#2b2b2b", "#6a6a6a", "#d9d9d9"          # text; axes and notes; frames and what is not in use
+INK, SOFT, FAINT = "#2b2b2b", "#6a6a6a", "#d9d9d9"          # text; axes and notes; frames and grounds
+QUIET = "#919191"                                           # what lies behind or is not in use, and is seen
 LINES = ("#440C85", "#C84B63", "#004100", "#751457", "#907300", "#377BB2")
 CLASSES = ("#2F1F90", "#6970AE", "#008388", "#003B00", "#485200",      # after Paul Tol's "muted", searched for distance
            "#857700", "#BB5948", "#5F0138", "#5B2372", "#7E484C")      # among those that a character on white can have

@@ -389,12 +389,10 @@ COLOUR_VISION = {                                               # Machado, Olive
 
 
 @pytest.mark.parametrize("vision", COLOUR_VISION)
-@pytest.mark.parametrize("palette, apart", [(plots.LINES, 22), (plots.CLASSES, 18)])
+@pytest.mark.parametrize("palette, apart", [(plots.LINES, 30), (plots.CLASSES, 20)])
 def test_palette_can_be_told_apart(vision, palette, apart):
     seen = [lab(np.array(COLOUR_VISION[vision]) @ srgb_to_linear(colour)) for colour in palette]
     assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > apart
-    contrast = [1.05 / (srgb_to_linear(colour) @ [0.2126, 0.7152, 0.0722] + 0.05) for colour in palette]
-    assert min(contrast) > 2.5
 
 
 def test_class_marks_are_all_different():

@@ -16,6 +16,7 @@ from ..plots import (
     INK,
     LABEL,
     LINES,
+    QUIET,
     SMALL,
     SOFT,
     TITLE,
@@ -73,7 +74,7 @@ def places_picture(alone, history, models: Mapping[str, Sequence[float]]) -> Fig
     fig = figure(900, 300)
     axes = fig.subplots()
     x = np.arange(1, len(alone) + 1)
-    axes.bar(x, alone, 0.86, color=FAINT)
+    axes.bar(x, alone, 0.86, color=FAINT, edgecolor=QUIET, linewidth=1)
     axes.bar(x, history, 0.86, color=PATH_B, alpha=0.55)
     for k, costs in enumerate(models.values()):
         place = x + 0.26 * (k - (len(models) - 1) / 2)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from ..errors import LabError, check_number
@@ -21,6 +22,7 @@ from ..plots import (
     INK,
     LABEL,
     LINES,
+    QUIET,
     SMALL,
     SOFT,
     as_images,
@@ -152,6 +154,8 @@ def holes_picture(decoders: Mapping[str, tuple[object, Tensor]], train_x: Tensor
         dots = axes.scatter(*codes.cpu().T, s=5, color="white", linewidths=0)
         crosses = axes.scatter(*draws.T, s=26 if k else 12, marker="x", color="#FF7A93", linewidths=1.3 if k else 0.8)
         circle = axes.add_patch(Circle((0, 0), 2, fill=False, color="#FF7A93", linewidth=1.4, linestyle=(0, (4, 3))))
+        for each in (crosses, circle):                      # seen on the dark and on the bright parts
+            each.set_path_effects([withStroke(linewidth=3, foreground=INK)])
         beyond = int((distance(model, draws) > far).sum())
         tidy(axes, f"{name}, around 0: {beyond} of 100 × beyond {far:g}" if k else f"{name}, all its codes", "code 1",
              "" if k else "code 2")
@@ -204,7 +208,7 @@ class CurvePicture:
                 line = torch.linspace(float(codes.min()), float(codes.max()), 400)
                 image = way.decode(line[:, None].to(x)).cpu()
                 error = float((way.reconstruct(x) - x).square().sum(1).mean())
-            axes.scatter(*self.x.T, s=7, color=FAINT, linewidths=0)
+            axes.scatter(*self.x.T, s=7, color=QUIET, linewidths=0)
             axes.plot(*image.T, color=colour, linewidth=3)
             near = axes.scatter([], [], s=14, color=DATA, linewidths=0)
             mark, = axes.plot([], [], "P", color=PICKED, markersize=13, markeredgecolor="white")

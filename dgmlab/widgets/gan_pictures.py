@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ..errors import LabError
 from ..experiments.zero_sum import distances, play, running_mean
 from ..models.gan import LOSSES as ALL
-from ..plots import FAINT, INK, LABEL, LINES, SMALL, SOFT, figure, labelled_lines, short, tidy
+from ..plots import INK, LABEL, LINES, QUIET, SMALL, SOFT, figure, labelled_lines, short, tidy
 from ..rng import Rng
 from .pictures.gans import DATA, JUDGE, LOSSES, MADE
 
@@ -135,7 +135,7 @@ class ZeroSumPicture:
         self.axes = self.fig.add_axes((0.50, 0.14, 0.37, 0.76))
         spots = np.linspace(-2, 2, 11)
         g, d = np.meshgrid(spots, spots)
-        self.plane.quiver(g, d, -d, g, color=FAINT, angles="xy", scale_units="xy", scale=9, width=0.005, zorder=0)
+        self.plane.quiver(g, d, -d, g, color=QUIET, angles="xy", scale_units="xy", scale=9, width=0.005, zorder=0)
         self.plane.set(xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), box_aspect=1)
         self.plane.plot(0, 0, "+", color=INK, markersize=10)
         self.lines = [self.plane.plot([], [], "-", color=colour, linewidth=width)[0]

@@ -199,8 +199,9 @@ class Panel:
     def _patiently_send(self):
         for _ in range(200):                    # the painter may still be busy with the last frame
             if self._send(time.monotonic()):
-                break
+                return
             time.sleep(0.02)
+        self._say()                             # no pictures yet, but the words
 
     def _send(self, now) -> bool:
         if self.painter.busy:

@@ -60,7 +60,7 @@ def model_picture(run, most: int = 5) -> Figure:
     axes.set(xlim=(0, 900), ylim=(-20, 230))
     block(axes, 110, 140, 280, 70, 26, "encoder", DATA)
     block(axes, 110, 325, 455, 36, 36, f"mean and spread\nof each code:\n{2 * latent} numbers", FAINT)
-    block(axes, 110, 505, 585, 26, 26, f"code z\n{latent} numbers", "#947600")
+    block(axes, 110, 505, 585, 26, 26, f"code z\n{latent} numbers", LINES[4])
     block(axes, 110, 630, 770, 26, 70, "decoder", MODEL)
     for start, end in ((90, 136), (284, 321), (459, 501), (589, 626), (774, 812)):
         arrow(axes, (start, 110), (end, 110))

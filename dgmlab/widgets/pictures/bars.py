@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ...plots import (
     CLASSES,
-    FAINT,
+    QUIET,
     SMALL,
     SOFT,
     short,
@@ -63,7 +63,7 @@ class Bars(Picture):
         zero = np.zeros_like(values)
         stage.bars.set_verts(np.stack([np.stack([x - 0.4, zero], 1), np.stack([x - 0.4, values], 1),
                                        np.stack([x + 0.4, values], 1), np.stack([x + 0.4, zero], 1)], 1))
-        stage.bars.set_facecolors([CLASSES[2] if value >= self.threshold else FAINT for value in values])
+        stage.bars.set_facecolors([CLASSES[2] if value >= self.threshold else QUIET for value in values])
 
     def alt(self, data):
         values = np.sort(np.nan_to_num(np.asarray(data["values"], float)))[::-1]
