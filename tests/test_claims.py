@@ -299,9 +299,10 @@ def test_a_failed_experiment_is_in_the_table_and_in_the_exit_code(clone, monkeyp
     (["--seeds", "2"], "2 is not in the range x>=3"),
     (["--json", "absent/out.json"], "There is no folder"),
     (["--page", "90"], "The page is of all labs; leave out 90"),
-    (["--page", "--save"], "With --page nothing is measured, so --save cannot be given beside it"),
-    (["--stale", "--json", "out.json"], "With --stale nothing is measured, so --json"),
-    (["--list", "--stale", "--page"], "With --list nothing is measured, so --stale and --page"),
+    (["--page", "--save"], "With --page nothing new is measured, so --save cannot be given beside it"),
+    (["--stale", "--json", "out.json"], "With --stale nothing new is measured, so --json"),
+    (["--confirm", "--save"], "With --confirm nothing new is measured, so --save"),
+    (["--list", "--stale", "--page"], "With --list nothing new is measured, so --stale and --page"),
 ])
 def test_what_cannot_be_done_is_said_before_anything_runs(clone, monkeypatch, arguments, says):
     monkeypatch.setattr(measuring, "measure", None)
@@ -313,9 +314,10 @@ def test_nothing_is_recorded_outside_a_clone(clone):
     (clone / "pyproject.toml").unlink()
     done = call("--save")
     assert done.exit_code == 2 and "use --json FILE" in done.stderr
-    done = call("--page")
-    assert done.exit_code == 2 and "The page is written in a clone" in done.stderr
-    assert len(done.stderr.splitlines()) == 1 and not (clone / "data").exists()
+    for option in ("--page", "--confirm"):
+        done = call(option)
+        assert done.exit_code == 2 and "Records and their page lie in a clone" in done.stderr
+        assert len(done.stderr.splitlines()) == 1 and not (clone / "data").exists()
 
 
 # -- records ---------------------------------------------------------------------------------------------------------
@@ -391,7 +393,8 @@ def test_what_was_measured_of_other_code_is_stale(clone, monkeypatch):
     monkeypatch.setattr(measuring, "measure", None)
     done = call("--page")
     assert done.exit_code == 0 and measuring.stale() == []
-    assert done.stdout.endswith("\n2 of 3 recorded claims are stale; `dgmlab claims 90 --save` measures them again.\n")
+    assert done.stdout.endswith("still the same.\n")
+    assert "\n2 of 3 recorded claims are stale; `dgmlab claims 90 --save` measures them again, " in done.stdout
     page = (clone / "data" / "claims" / "README.md").read_text()
     assert "**3 claims: 2 reproduced, 1 not reproduced (2 of them are stale).**" in page
     assert "## What is stale\n\n* Lab 90, all 2; `dgmlab claims 90 --save` measures them again.\n" in page
@@ -408,6 +411,33 @@ def test_what_was_measured_of_other_code_is_stale(clone, monkeypatch):
     assert "--page" in measuring.stale()[0]
     monkeypatch.setattr(claims, "fingerprint", fingerprint)         # there is no such experiment any more
     assert "\n3 of 3 recorded claims are stale; `dgmlab claims 90 91 --save` measures them" in call("--stale").stdout
+
+
+def test_one_seed_confirms_what_is_stale(clone, monkeypatch):
+    assert call("--save").exit_code == 0
+    code = "an edit that changes no number"
+    monkeypatch.setattr(claims, "fingerprint", lambda experiment: f"{code}: {experiment}")
+    done = call("--confirm", "90.gain")                             # and with it, what shares its experiment
+    assert done.exit_code == 0 and done.stdout == "90.gain\n90.times\n2 claims confirmed.\n"
+    records = {lab: json.loads((clone / "data" / "claims" / f"{lab}.json").read_text()) for lab in ("90", "91")}
+    assert [each["code"] for each in records["90"]] == [f"{code}: test_claims.lucky"] * 2
+    assert records["91"][0]["code"] == "code of test_claims.steady" and measuring.stale() == []
+    page = (clone / "data" / "claims" / "README.md").read_text()
+    again = f" On {records['90'][0]['confirmed']}, when the code had changed, seed 0 gave the same numbers again.\n"
+    assert page.count(again) == 1
+    assert call("--confirm", 90).stdout == "0 claims confirmed.\n"
+
+    code = "an edit that changes one"
+    other = dict(lucky(0), times=4.0 + 1e-15)
+    monkeypatch.setattr(measuring, "_once", lambda number, experiment, seed: (number, other, 0.1, ""))
+    done = call("--confirm", "90")
+    assert done.exit_code == 1
+    assert done.stdout == "test_claims.lucky is not confirmed: other numbers for 90.times.\n0 claims confirmed.\n"
+    assert call("--stale", "90").stdout.count("90.") == 2
+    monkeypatch.setattr(measuring, "_once", lambda number, experiment, seed: (number, {}, 0.1, "Seed 0 failed: no."))
+    assert "test_claims.lucky is not confirmed: Seed 0 failed: no.\n" in call("--confirm", "90").stdout
+    assert call("--save", "90").exit_code == 1                      # a failure; what is recorded stays
+    assert "confirmed" in json.loads((clone / "data" / "claims" / "90.json").read_text())[0]
 
 
 def test_no_evidence_says_how_to_make_it(clone):

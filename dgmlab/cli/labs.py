@@ -120,8 +120,9 @@ def run(lab, given, out, scale, timeout):
 @click.option("--save", is_flag=True, help="Record the results in data/claims, whole labs only.")
 @click.option("--list", "listed", is_flag=True, help="Measure nothing; list the claims.")
 @click.option("--stale", is_flag=True, help="Measure nothing; list what was recorded of code that has changed since.")
+@click.option("--confirm", is_flag=True, help="Run one seed of what is stale; if it gives the same, the record holds.")
 @click.option("--page", is_flag=True, help="Measure nothing; write data/claims/README.md anew from the records.")
-def claims(ids, seeds, jobs, out, save, listed, stale, page):
+def claims(ids, seeds, jobs, out, save, listed, stale, confirm, page):
     """Test the papers' claims by experiment, on several seeds.
 
     ID is a claim (03.beta_kl) or a lab (3, 03, vae); without it, all are measured. Each claim gets a mean with its
@@ -136,19 +137,20 @@ def claims(ids, seeds, jobs, out, save, listed, stale, page):
     from ..experiments import measuring
     from ..experiments.claims import RECORDS, all_claims
 
-    quiet = [option for option, given in (("--list", listed), ("--stale", stale), ("--page", page)) if given]
-    if quiet and (save or out or len(quiet) > 1):
-        beside = [*quiet[1:], *["--save"] * save, *["--json"] * bool(out)]
-        raise click.UsageError(f"With {quiet[0]} nothing is measured, so {' and '.join(beside)} cannot be given beside "
-                               "it; give one of them.")
+    alone = [option for option, given in (("--list", listed), ("--stale", stale), ("--confirm", confirm),
+                                          ("--page", page)) if given]
+    if alone and (save or out or len(alone) > 1):
+        beside = [*alone[1:], *["--save"] * save, *["--json"] * bool(out)]
+        raise click.UsageError(f"With {alone[0]} nothing new is measured, so {' and '.join(beside)} cannot be given "
+                               "beside it; give one of them.")
     if page and ids:
         raise click.UsageError(f"The page is of all labs; leave out {' '.join(ids)}, or measure anew what it says of a "
                                "lab with --save.")
     in_clone = (RECORDS.parents[1] / "pyproject.toml").is_file()
+    if (page or confirm) and not in_clone:
+        raise click.UsageError("Records and their page lie in a clone of the repository, and this package was "
+                               "installed without one; run this in a clone.")
     if page:
-        if not in_clone:
-            raise click.UsageError("The page is written in a clone of the repository, and this package was installed "
-                                   "without one; its records are read there.")
         click.echo(f"{measuring.save_page()} is written anew.\n{measuring.stale_listing().splitlines()[-1]}")
         return
     known = all_claims()
@@ -171,6 +173,10 @@ def claims(ids, seeds, jobs, out, save, listed, stale, page):
             raise click.UsageError(f"A record holds all claims of a lab, each with at least {measuring.SEEDS} seeds; "
                                    "name labs, not claims, with --save, and give no fewer seeds.")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))         # so that the workers end as well, as with Ctrl-C
+    if confirm:
+        confirmed, refused = measuring.confirm({claim.id for claim in wanted}, jobs)
+        click.echo("\n".join(confirmed + refused + [f"{len(confirmed)} claims confirmed."]))
+        sys.exit(1 if refused else 0)
     began = time.monotonic()
     measured = measuring.measure(wanted, seeds, jobs)
     click.echo(f"{measuring.listing(measured)} {time.monotonic() - began:.0f} s.")

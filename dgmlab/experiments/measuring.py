@@ -61,15 +61,58 @@ def measure(claims: Sequence[Claim], seeds: int = SEEDS, jobs: int | None = None
     """
     check_number("The number of seeds", seeds, 3, whole=True)
     check_number("The number of jobs", jobs or 1, 1, whole=True)
-    from joblib import Parallel, delayed, parallel_config
-    from tqdm import tqdm
-
     experiments = list(dict.fromkeys(claim.experiment for claim in claims))
     took = _seconds_recorded()                  # the longest first, so that none is left over at the end
     experiments.sort(key=lambda experiment: -took.get(name(experiment), math.inf))
     tried = range(FIRST, FIRST + seeds)
-    calls = [(experiment, seed) for experiment in experiments for seed in tried]
     codes = {experiment: _code(experiment) for experiment in experiments}       # now: it may be edited meanwhile
+    results = _run([(experiment, seed) for experiment in experiments for seed in tried], jobs)
+    return [replace(_judge(claim, [results[claim.experiment, seed] for seed in tried]), code=codes[claim.experiment])
+            for claim in claims]
+
+
+def confirm(ids: Collection[str], jobs: int | None = None) -> tuple[list[str], list[str]]:
+    """Run the first seed of stale records' experiments again. Where all numbers that an experiment is judged on are the
+    same to the last bit, its records hold for today's code, and are written so.
+
+    Args:
+        ids: of the claims whose experiments are run.
+        jobs: as for :func:`measure`.
+
+    Returns:
+        The ids of the claims that were confirmed, and sentences about those that were not.
+    """
+    check_number("The number of jobs", jobs or 1, 1, whole=True)
+    functions = {name(claim.experiment): claim.experiment for claim in claims_module.all_claims()}
+    recorded = {lab: json.loads((claims_module.RECORDS / f"{lab}.json").read_text("utf-8")) for lab in recorded_labs()}
+    stale = [each for own in recorded.values() for each in own if each["experiment"] in functions and is_stale(each)]
+    wanted = {each["experiment"]: each["first_seed"] for each in stale if each["id"] in ids}
+    codes = {experiment: _code(functions[experiment]) for experiment in wanted}
+    results = _run([(functions[experiment], seed) for experiment, seed in wanted.items()], jobs)
+    confirmed, refused = [], []
+    for experiment, seed in wanted.items():
+        numbers, _, error = results[functions[experiment], seed]
+        own = [each for each in stale if each["experiment"] == experiment]
+        other = [each["id"] for each in own
+                 if _plain(float(numbers.get(each["quantity"], math.nan))) != each["values"][0]]
+        if other:
+            refused.append(f"{experiment} is not confirmed: {error or 'other numbers for ' + ', '.join(other) + '.'}")
+        else:
+            confirmed += [each["id"] for each in own]
+            for each in own:
+                each |= {"code": codes[experiment], "confirmed": datetime.date.today().isoformat()}
+    for lab, own in recorded.items():
+        if any(each["id"] in confirmed for each in own):
+            _write(claims_module.RECORDS / f"{lab}.json", own)
+    save_page()
+    return confirmed, refused
+
+
+def _run(calls: list[tuple], jobs: int | None) -> dict[tuple, list]:
+    """What :func:`_once` gives for each experiment and seed; a bar shows how far it is."""
+    from joblib import Parallel, delayed, parallel_config
+    from tqdm import tqdm
+
     results = {}
     with parallel_config("loky", n_jobs=min(jobs or cores(), len(calls) or 1), inner_max_num_threads=1):
         done = Parallel(return_as="generator_unordered", batch_size=1)(
@@ -79,8 +122,7 @@ def measure(claims: Sequence[Claim], seeds: int = SEEDS, jobs: int | None = None
                 results[calls[number]] = result
                 bar.set_postfix_str(f"{calls[number][0].__name__}, seed {calls[number][1]}", refresh=False)
                 bar.update()
-    return [replace(_judge(claim, [results[claim.experiment, seed] for seed in tried]), code=codes[claim.experiment])
-            for claim in claims]
+    return results
 
 
 def name(experiment) -> str:
@@ -164,8 +206,8 @@ def stale_listing(ids: Collection[str] | None = None) -> str:
     old = [each for each in own if is_stale(each)]
     labs = list(dict.fromkeys(each["lab"] for each in old))
     last = (f"{len(old)} of {len(own)} recorded claims {'is' if len(old) == 1 else 'are'} stale"
-            + (f"; `dgmlab claims {' '.join(labs)} --save` measures {'it' if len(old) == 1 else 'them'} again." if old
-               else "."))
+            + (f"; `dgmlab claims {' '.join(labs)} --save` measures {'it' if len(old) == 1 else 'them'} again, "
+               "--confirm looks with one seed whether the numbers are still the same." if old else "."))
     return "\n".join([*(f"{each['id']}  {each['verdict']}, of {each['made']}" for each in old), *[""][:len(old)], last])
 
 
@@ -194,8 +236,11 @@ def record(measured: Measured) -> dict:
 
 def write_json(path: Path, measured: Sequence[Measured]) -> None:
     """The records of ``measured`` in the file ``path``, whole or not at all."""
-    text = json.dumps([record(each) for each in measured], indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, (text + "\n").encode())
+    _write(path, [record(each) for each in measured])
+
+
+def _write(path: Path, plain: list[dict]) -> None:
+    write_atomically(path, (json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def save(measured: Sequence[Measured], known: Sequence[Claim]) -> list[str]:
@@ -261,7 +306,8 @@ metrics) has changed since it was measured. It may well hold; nobody has looked.
     dgmlab claims 03              measures the claims of lab 03 anew, and prints them
     dgmlab claims 03 --save       and records them: 03.json for programs, this page for people
     dgmlab claims --page          writes this page anew from the records, without measuring
-    dgmlab claims --stale         lists what is stale"""
+    dgmlab claims --stale         lists what is stale
+    dgmlab claims --confirm       runs one seed of it: the same numbers, to the last bit, say that it holds"""
 
 
 def _summary(labs: dict[str, list[dict]]) -> str:
@@ -322,6 +368,10 @@ def _lab(lab: str, own: list[dict]) -> list[str]:
                  f"{sum(runs.values()):.0f} s of one core, with "
                  + ", ".join(f"{key} {value}" for key, value in first["versions"].items() if key != "machine")
                  + f" ({first['versions']['machine']}).")
+    for day in sorted({each["confirmed"] for each in own if "confirmed" in each}):
+        which = [_link(each) for each in own if each.get("confirmed") == day]
+        parts[-1] += (f" On {day}, when the code had changed, seed {first['first_seed']} gave the same numbers again"
+                      + (f": {', '.join(which)}." if len(which) < len(own) else "."))
     return parts
 
 
