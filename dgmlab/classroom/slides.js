@@ -3,7 +3,7 @@
 (async () => {
   const SIZES = [28, 25, 22, 20, 18];       // of text, in px on a slide of WIDTH x HEIGHT
   const LAYOUTS = [["stack", ""], ["beside", "31%"], ["beside", "40%"], ["beside", "50%"]];
-  const GAP = 16, LEAST = 120;                          // px between the parts; of the height of a picture
+  const GAP = 16, LEAST = 200;                          // px between the parts; of the height of a picture
   const root = document.querySelector(".slides");
   root.style.width = "WIDTHpx";
 
@@ -71,23 +71,33 @@
       && (slide.classList.add("wrap"), lay(slide)));
   }
 
-  // A table longer than a slide goes on on the next one.
+  // What has no room goes on on a slide behind it: the last of several things shown, or the rows of a long table.
   function divide(slide) {
-    const tables = slide.querySelectorAll(".table table"), table = tables[0];
-    if (tables.length !== 1 || table.tBodies[0].rows.length < 2 || slide.querySelector("img")) return null;
+    const shown = slide.querySelector(".shown");
+    const table = shown?.querySelector("table");
+    if (!shown || shown.children.length === 1 && (!table?.tBodies[0] || table.tBodies[0].rows.length < 2)) return null;
     const rest = slide.cloneNode(true);
+    const others = rest.querySelector(".shown");
     rest.id += "-more";
-    rest.querySelectorAll(".before, .after, .code, .notes").forEach((each) => each.remove());
-    rest.querySelectorAll(".fragment").forEach((each) => each.classList.remove("fragment"));
-    const others = rest.querySelector(".table table").tBodies[0];
-    slide.after(rest);
-    const moved = [];
-    while (table.tBodies[0].rows.length > 1) {
-      moved.unshift(table.tBodies[0].lastElementChild);
-      moved[0].remove();
-      if (lay(slide)) break;
+    rest.querySelectorAll(".before, .notes").forEach((each) => each.remove());
+    const reading = slide.querySelector(".after");
+    if (shown.children.length > 1) {
+      shown.lastElementChild.remove();
+      others.replaceChildren(others.lastElementChild);
+      if (layout(slide)) rest.querySelector(".after")?.remove();
+      else reading?.remove();
+    } else {
+      reading?.remove();
+      const rows = [...table.tBodies[0].rows], moved = [...others.querySelector("table").tBodies[0].rows];
+      let kept = rows.length;
+      while (kept > 1 && !layout(slide)) rows[--kept].remove();
+      kept = Math.ceil(rows.length / Math.ceil(rows.length / kept));                // pages of the same length
+      rows.slice(kept).forEach((row) => row.remove());
+      moved.slice(0, kept).forEach((row) => row.remove());
     }
-    others.replaceChildren(...moved);
+    others.querySelectorAll(".fragment").forEach((each) => each.classList.remove("fragment"));
+    slide.after(rest);
+    layout(slide);
     return rest;
   }
 
