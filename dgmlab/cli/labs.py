@@ -127,12 +127,13 @@ def claims(ids, seeds, jobs, out, save, listed, stale, confirm, page):
 
     ID is a claim (03.beta_kl) or a lab (3, 03, vae); without it, all are measured. Each claim gets a mean with its
     95 % interval and one of three verdicts: reproduced, direction only, not reproduced. The exit code is 1 only if an
-    experiment failed.
+    experiment failed, or could not be confirmed.
 
     \b
     Examples:
       dgmlab claims --list
       dgmlab claims 03 --seeds 10 --json vae.json
+      dgmlab claims --confirm
     """
     from ..experiments import measuring
     from ..experiments.claims import RECORDS, all_claims
