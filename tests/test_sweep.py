@@ -89,7 +89,7 @@ def started(command: list, labs: Path, **environment) -> subprocess.Popen:
                             stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
 
 
-def until(condition, seconds: float = 60, what: str = "it"):
+def until(condition, seconds: float = 300, what: str = "it"):
     give_up = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < give_up, f"{what} did not happen in {seconds} s"
@@ -207,7 +207,8 @@ def test_a_failing_run_and_a_hanging_one_stop_no_other(labs, tmp_path):
         "from dgmlab import plots\nfig = plots.figure(60, 40)\nfig.subplots()\nplots.show(fig, alt='Empty axes of the "
         "test \"lab\".')"), labs / "03_tiny.ipynb")
     out = tmp_path / "out"
-    result = call("3", "--grid", "word=good,bad,endless,dead,fine", "-o", out, "--timeout", 6, "--jobs", 2)
+    assert call("3", "--grid", "word=good,bad,dead,fine", "-o", out, "--jobs", 2).exit_code == 1
+    result = call("3", "--grid", "word=good,bad,endless,dead,fine", "-o", out, "--timeout", 10, "--resume", "--jobs", 1)
 
     assert result.exit_code == 1
     assert "5 runs, 2 done, 3 failed (the first: Cell 5 of 03_tiny (In [4]) failed with ValueError: this is.)" \
@@ -215,7 +216,7 @@ def test_a_failing_run_and_a_hanging_one_stop_no_other(labs, tmp_path):
     rows = {row["swept"]["word"]: row for row in recorded(out)}
     assert {word: row["status"] for word, row in rows.items()} == {
         "good": "done", "fine": "done", "bad": "failed", "dead": "failed", "endless": "stopped"}
-    assert rows["endless"]["error"] == "It took longer than 6 s." and rows["endless"]["seconds"] >= 6
+    assert rows["endless"]["error"] == "It took longer than 10 s." and rows["endless"]["seconds"] >= 10
     assert "died" in rows["dead"]["error"]
     assert all(row["metrics"]["loss"] == 2 for row in rows.values())                # recorded before it went wrong
     assert all(row["versions"]["python"] and row["seed"] == 0 for row in rows.values())
@@ -227,10 +228,9 @@ def test_a_failing_run_and_a_hanging_one_stop_no_other(labs, tmp_path):
     assert len(list(figures.glob("01_*.png"))) == 1 and rows["good"]["figures"] == 1
 
     page = (out / "index.html").read_text("utf-8")
-    assert "3 of 5 runs did not end well" in page and "It took longer than 6 s." in page
+    assert "3 of 5 runs did not end well" in page and "It took longer than 10 s." in page
     assert not re.search(r"(src|href)=.?https?:|url\(|@import|<script|<link", page)
-    pictures = re.findall(r'<img [^>]*alt="([^"]*)" src="data:image/png;base64,', page)
-    assert len(pictures) == page.count("<img ") == 2 and all(len(alt) > 20 for alt in pictures)
+    assert "The same for all values of what is swept: loss 2, kl 1." in page and "<img" not in page
 
     nothing = call("3", "--grid", "word=good,bad,endless,dead,fine", "-o", out, "--resume")
     assert nothing.exit_code == 1 and recorded(out) == sorted(rows.values(), key=lambda row: row["name"])
@@ -304,12 +304,12 @@ def test_killed_at_any_moment_it_goes_on_with_what_is_missing(labs, tmp_path):
     assert "Another sweep is at work in" in sentence(call(*command, "--resume"))
     first.kill()
     first.wait()
-    until(lambda: not any(alive(int(path.name)) for path in pids.iterdir()), 20, "the end of the orphaned kernels")
+    until(lambda: not any(alive(int(path.name)) for path in pids.iterdir()), 60, "the end of the orphaned kernels")
 
     before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*")}
     assert len(before) == 2 and not (out / "table.csv").exists()
-    second = started([*command, "--resume", "--timeout", 2], labs, PIDS=str(pids))
-    _, says = second.communicate(timeout=60)
+    second = started([*command, "--resume", "--timeout", 3], labs, PIDS=str(pids))
+    _, says = second.communicate(timeout=300)
     assert second.returncode == 1, says                     # the long ones are stopped this time
     assert [row["status"] for row in recorded(out)] == ["done", "stopped", "stopped"]
     assert before.items() <= {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*")}.items()
@@ -333,7 +333,7 @@ def test_warm_kernels_give_what_cold_ones_give(labs, tmp_path):
         "import numpy as np, torch, sys, os\nfrom dgmlab.rng import Rng\nfrom dgmlab.results import record",
         "torch.manual_seed(seed)\nx = torch.randn(64, 64) @ torch.randn(64, 64)\n"
         "record(same=float(x.sum()), ours=float(Rng(seed).normal((5,)).sum()), threads=torch.get_num_threads(), "
-        "chance=np.random.rand(), path=sys.path[0] or 'here', place=os.path.basename(os.getcwd()), "
+        "chance=np.random.rand(), path=str(sys.path), place=os.path.basename(os.getcwd()), "
         "main=sys.modules['__main__'].__dict__ is globals())"), labs / "03_tiny.ipynb")
     found = {}
     for warm in (True, False):
@@ -433,7 +433,7 @@ def test_every_run_is_recorded_once_though_a_worker_is_killed(labs, tmp_path, cl
         process = started(["3", "--grid", "wait=1", "--seeds", 6, "-o", out, "--scheduler", address], labs)
         until(lambda: len(recorded(out)) >= 2 and len(list(runs.iterdir())) >= 3, what="the first runs")
         os.killpg(workers[0].pid, signal.SIGKILL)           # in the middle of a run
-        said, says = process.communicate(timeout=120)
+        said, says = process.communicate(timeout=300)
     finally:
         del os.environ["DGMLAB_TEST_RUNS"]
 
@@ -471,6 +471,7 @@ def test_the_page_says_its_pictures_in_words(lab):
     text = page.page(made, rows)
     assert "<h1>Lab 03 · A tiny lab</h1>" in text and "12 of 12 done" in text and "<b>" not in text
     alt, = re.findall(r'<img [^>]*alt="([^"]*)"', text)
+    assert text.count("<img ") == text.count(' src="data:image/png;base64,') == 1
     assert alt == ("kl against beta. word &lt;b&gt;: 1.0 ± 1.0 at 0.01, 2.0 ± 1.0 at 1; word c: 1.0 ± 1.0 at 0.01, "
                    "2.0 ± 1.0 at 1.")
     assert text.count("<td>1.0 ± 1.0</td>") == 2 and text.count("2 figures") == 12 and "did not end well" not in text

@@ -155,6 +155,7 @@ class Forked:
 def nurse(descriptor: int) -> None:
     """What a nursery does: make the imports it is told, then fork a kernel a request, until nobody holds the line."""
     line, kernels = socket.socket(fileno=descriptor), []
+    sys.path[:] = [each for each in sys.path if each]   # as in a kernel that started by itself: no "here"
     while True:
         message, held, _, _ = socket.recv_fds(line, 4096, 1)
         if not message:

@@ -60,7 +60,9 @@ def page(grid: Grid, rows: list[dict]) -> str:
                 + ", bands one standard deviation of the runs to both sides.")
         level = {name: _numbers(done, name) for name in metrics if _is_level(grid, done, name)}
         pictures = [_picture(grid, done, name) for name in metrics if name not in level]
-        parts.append(f'<h2>Comparison</h2>\n<p class="soft">{says}</p>\n<div class="plots">{"".join(pictures)}</div>')
+        parts.append("<h2>Comparison</h2>")
+        if pictures:
+            parts.append(f'<p class="soft">{says}</p>\n<div class="plots">{"".join(pictures)}</div>')
         if level:
             parts.append("<p>The same for all values of what is swept: "
                          + _text(", ".join(f"{_name(name)} {_mean(found)}" for name, found in level.items())) + ".</p>")
