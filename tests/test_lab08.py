@@ -427,6 +427,10 @@ def test_cycle_loss():
     (lambda G, F, x, y: (G(x) - y).abs().mean() + (F(y) - x).abs().mean(), "as if they were pairs"),
     (lambda G, F, x, y: (G(F(x)) - x).abs().mean() + (F(G(y)) - y).abs().mean(), "exchanged"),
     (lambda G, F, x, y: F(G(x)) - x, "one number"),
+    (lambda G, F, x, y: (F(G(x)) - x).mean() + (G(F(y)) - y).mean(), "too dark makes up for what is too bright"),
+    (lambda G, F, x, y: (F(G(x)) - x).mean().abs() + (G(F(y)) - y).mean().abs(), "of every pixel"),
+    (lambda G, F, x, y: 2 * ((F(G(x)) - x).abs().mean() + (G(F(y)) - y).abs().mean()), "counts once"),
+    (lambda G, F, x, y: 0 * x.sum(), "G(x) = 0.8 x + 0.1 and F(y) = 0.9 y"),
 ])
 def test_cycle_loss_wrong(answer, says):
     wrong("08.1", answer, says=says)
@@ -442,6 +446,9 @@ def test_cheat():
     wrong("08.2", lambda x: x.flip(-1), lambda y: y, says="do not undo", pairs=pairs)
     wrong("08.2", lambda x: 0 * x, lambda y: y, says="do not undo", pairs=pairs)
     wrong("08.2", lambda x: x.roll(5, -1), lambda y: y.roll(5, -1), says="do not undo", pairs=pairs)
+    wrong("08.2", lambda x: x.flip(0), lambda y: y.flip(0), says="not their order", pairs=pairs)
+    wrong("08.2", lambda x: x.roll(1, 0).flip(-1), lambda y: y.roll(-1, 0).flip(-1), says="not their order",
+          pairs=pairs)
     wrong("08.2", lambda x: 0.9 * x, lambda y: y / 0.9, says="nearer to the truth", pairs=pairs)
     wrong("08.2", lambda x: x[:, :, ::2], lambda y: y, says="shape", pairs=pairs)
 
@@ -460,7 +467,7 @@ class Fixed:
 
 
 class Lookup:
-    classes = 3
+    classes = 4
 
     def __init__(self, made):
         self.made = torch.tensor(made)
@@ -470,7 +477,7 @@ class Lookup:
 
 
 def test_lost_letter():
-    classes = ("A", "B", "C")
+    classes = ("A", "B", "C", "5")
     label = torch.tensor([0] * 6 + [1] * 3 + [2] * 3)
     made = [0, 0, 0, 1, 1, 1] + [2, 2, 0] + [2, 2, 2]                   # A: half are lost (3); B: all are (3)
     pairs = style_pairs.Pairs(torch.zeros(12, 1, 16, 16), torch.zeros(12, 1, 16, 16), label)
@@ -482,6 +489,20 @@ def test_lost_letter():
     wrong("08.3", "B", "A", says="most of its wrong readings are another", **context)
     wrong("08.3", "B", "B", says="is what it should be", **context)
     wrong("08.3", 1, "B", says="in quotes", **context)
+    wrong("08.3", "5", "B", says="that row is empty, and 0/0 is not a share", **context)
+
+
+@pytest.mark.parametrize("made, says", [
+    ([1, 1, 1, 1], "100% of the images of A are read wrong: 4 of 4 as B. To the critic that is as good"),
+    ([1, 1, 1, 2], "3 of 4 as B, the rest as 1 other character. To the critic"),
+    ([1, 1, 2, 3], "2 of 4 as B, the rest as 2 other characters."),
+])
+def test_what_a_lost_letter_became_is_said_as_it_is(made, says):
+    label = torch.zeros(4, dtype=torch.long)
+    pairs = style_pairs.Pairs(torch.zeros(4, 1, 16, 16), torch.zeros(4, 1, 16, 16), label)
+    outcome = judge("08.3", "A", "B", model=Fixed(("A", "B", "C", "5"), made, "cmtt10"), pairs=pairs,
+                    judge=Lookup(made), classes=("A", "B", "C", "5"))
+    assert outcome.passed and says in outcome.says and ("critic" in says or "critic" not in outcome.says)
 
 
 def test_equal_compute():
@@ -490,7 +511,11 @@ def test_equal_compute():
     for answer in (round(600 * ratio), 600 * ratio, torch.tensor(600 * ratio), int(600 * ratio)):
         right("08.4", answer, **context)
     wrong("08.4", ratio, says="this is the ratio", **context)
-    wrong("08.4", 600 / ratio, says="upside down", **context)
+    wrong("08.4", 600 / ratio, says="wrong way round: a step", **context)
+    wrong("08.4", 1 / ratio, says="wrong way round, and a ratio", **context)
+    alone = tr.flops(small()) / tr.flops(context["without"])
+    wrong("08.4", round(600 * alone), says="price of a cycle alone (section 4)", **context)
+    wrong("08.4", alone, says="of a cycle alone", **context)
     wrong("08.4", 1200, says="half the work", **context)
     wrong("08.4", 600, says="equal steps", **context)
     wrong("08.4", 600 * ratio - 600, says="on top", **context)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from ..errors import LabError
@@ -10,8 +12,8 @@ from ..plots import show_png
 from ..training import Run
 from ..training.live import is_live
 from .panel import Panel
-from .pictures import Curves, ImageRows
-from .pictures.translations import RoundTrips
+from .pictures import Curves
+from .pictures.translations import HeadedRows, RoundTrips
 
 SEEN, NEW = 9, 5            # letters shown: with a new jitter, and of characters that training has never seen
 COUNTED = 100               # held-out letters of each kind that are read at a refresh
@@ -52,13 +54,13 @@ def translation_panel(run: Run, *, steps: int = 400, pace: float | None = None, 
         return _points(points, run)
 
     _still(run, count)
-    rows = [{"letters": RoundTrips(letters, size=(740, 290), columns=len(_choice(data)), caption="G(x) reads",
+    rows = [{"letters": RoundTrips(letters, size=(740, 303), columns=len(_choice(data)), caption="G(x) reads",
                                    every=0.3),
              "distances": Curves(distances, title="How far from the truth? (held-out letters)",
-                                 unit="L1, share of full scale", size=(420, 290), smooth=20, what="L1 distances",
+                                 unit="L1, share of full scale", size=(420, 303), smooth=20, what="L1 distances",
                                  every=0.4)},
             {"right": Curves(right, title="Of 100 held-out letters of either kind, read as the right character",
-                             unit="% read right", size=(580, 200), what="Share read right", every=0.8),
+                             unit="% read right", size=(580, 200), what="Share read right", extent=(0, 104), every=0.8),
              "losses": _losses(run, (580, 200))}]
     return Panel(run, rows, ["cycle", "identity", "adversarial", "lr"], steps=steps, stop=True, pace=pace, name=name)
 
@@ -83,7 +85,8 @@ def photograph_panel(run: Run, *, steps: int = 300, pace: float | None = None, n
     def photos(run):
         there, back = model.translate(x), model.translate_back(y)
         return {"rows": [(data.sides[0], torch.cat([x, there, model.translate_back(there)])),
-                         (data.sides[1], torch.cat([y, back, model.translate(back)]))]}
+                         (data.sides[1], torch.cat([y, back, model.translate(back)]))],
+                "heads": ["photograph", "translated", "and back"]}
 
     @torch.no_grad()
     def count(run):
@@ -96,10 +99,12 @@ def photograph_panel(run: Run, *, steps: int = 300, pace: float | None = None, n
         return _points(points, run)
 
     _still(run, count)
-    rows = [{"photos": ImageRows(photos, title="a photograph, translated, and back", size=(560, 265), columns=3,
-                                 every=0.5),
-             "colours": Curves(colours, title="How far do colours move? (held-out patches)",
-                               unit="distance in RGB", size=(600, 265), what="Distances between colours", every=0.8)},
+    # A photograph of 212 pixels is 212 wide here: twice its pixels in a still picture, which is sharp and stays small.
+    rows = [{"photos": HeadedRows(photos, title="Both photographs, there and back", size=(730, 338), columns=3,
+                                  every=0.5),
+             "colours": Curves(colours, title="How far do mean colours move? (held-out patches)",
+                               unit="distance in RGB", size=(430, 338), what="Distances between mean colours",
+                               every=0.8)},
             {"losses": _losses(run, (1160, 190))}]
     return Panel(run, rows, ["cycle", "identity", "adversarial", "lr"], steps=steps, stop=True, pace=pace, name=name)
 
@@ -111,7 +116,7 @@ def show_letters(run: Run, title: str = "") -> None:
     Args:
         title: what the picture says first; how many are read wrong is added.
     """
-    picture = RoundTrips(_letters(run, title), size=(900, 290 if run.model.one_way else 350),
+    picture = RoundTrips(_letters(run, title), size=(900, 286 if run.model.one_way else 356),
                          columns=len(_choice(run.data)), caption="G(x) reads")
     data = picture.collect(run)
     show_png(picture.render(data, "png"), picture.size[0], picture.alt(data))
@@ -129,11 +134,12 @@ def _letters(run: Run, title: str = "x → G(x) → F(G(x))"):
         rows = [("x", x.cpu()), ("G(x)", there.cpu()), ("truth", shown.y)]
         if not run.model.one_way:
             rows.append(("F(G(x))", run.model.translate_back(there).cpu()))
-        read = [(data.classes[k] + ("*" if own in unseen else ""), k == own)
-                for k, own in zip(judge.classify(there.cpu()).tolist(), shown.label.tolist())]
+        own = shown.label.tolist()
+        read = [(data.classes[k], k == it) for k, it in zip(judge.classify(there.cpu()).tolist(), own, strict=True)]
         wrong = sum(not right for _, right in read)
-        return {"rows": rows, "read": read, "title": f"{title}: {wrong} of {len(read)} read as another character" +
-                (" (*: training never sees it)" if unseen else "")}
+        return {"rows": rows, "read": read, "heads": ["*" if it in unseen else "" for it in own],
+                "title": f"{title}: {wrong} of {len(read)} read as another character" +
+                ("; * = character not in training" if unseen else "")}
 
     return collect
 
@@ -173,9 +179,11 @@ def _losses(run: Run, size) -> Curves:
     names = {"adversarial": "adversarial", "discriminators": "critics", "cycle": "cycle", "identity": "identity"}
 
     def losses(run):
-        there = set(run.history.names)
-        return {"steps": run.history.steps, "events": _moves(run),
-                "values": {shown: run.history.column(name) for name, shown in names.items() if name in there}}
+        there = {name: run.history.column(name) for name in names if name in set(run.history.names)}
+        off = {names[name]: "off at λ = 0" if name == "cycle" else "off at 0"
+               for name, column in there.items() if len(column) and not math.isfinite(column[-1])}
+        return {"steps": run.history.steps, "events": _moves(run), "ended": off,
+                "values": {names[name]: column for name, column in there.items()}}
 
     return Curves(losses, title="The terms of the loss, unweighted: means over pixels or scores", unit="mean",
                   size=size, smooth=20, every=0.4)

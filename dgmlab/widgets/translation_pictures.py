@@ -25,7 +25,7 @@ def heaps_picture(styles, n: int = 30) -> Figure:
 
 
 def confusion_picture(runs: Mapping[str, object], which: str = "test") -> Figure:
-    """Of every character, the share of its translations that is read as each character: one table a run.
+    """Of every character, the percentage of its translations that is read as each character: one table a run.
 
     Args:
         runs: trained runs by name, of one and the same data.
@@ -38,18 +38,18 @@ def confusion_picture(runs: Mapping[str, object], which: str = "test") -> Figure
         table = confusions(run.model, data.pairs[which], reader(data)).double()
         there = table.sum(1) > 0
         rows = [c for c, present in zip(data.classes, there.tolist()) if present]
-        share = (table[there] / table[there].sum(1, keepdim=True)).numpy()
-        shown = axes.imshow(share, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+        share = 100 * (table[there] / table[there].sum(1, keepdim=True)).numpy()
+        shown = axes.imshow(share, vmin=0, vmax=100, cmap="Blues", aspect="auto")
         for (i, j), value in np.ndenumerate(share):
-            if value >= 0.2:
-                axes.text(j, i, f"{100 * value:.0f}", fontsize=9, ha="center", va="center",
-                          color="white" if value > 0.6 else INK)
+            if value > 0:
+                axes.text(j, i, f"{value:.0f}", fontsize=9, ha="center", va="center",
+                          color="white" if value > 60 else INK)
         axes.set_xticks(range(len(data.classes)), data.classes)
         axes.set_yticks(range(len(rows)), rows)
         right = float(table.diagonal().sum() / table.sum())
         tidy(axes, f"{name}: {right:.0%} read right", "read as", "what it was" if axes is places[0] else "")
     bar = fig.colorbar(shown, ax=list(places), fraction=0.05, pad=0.02)
-    bar.set_label("share of the character's translations", fontsize=LABEL, color=INK)
+    bar.set_label("% of the character's translations", fontsize=LABEL, color=INK)
     return fig
 
 
@@ -75,11 +75,14 @@ def photographs_picture(runs: Mapping[str, object]) -> Figure:
     if not first.data.whole:
         raise LabError("These runs were not trained on photographs; take make_run('photographs').")
     x, y = (photo.to(first.device) for photo in first.data.whole)
-    fig = figure(140 * (1 + len(models)), 208)           # larger, it would make a notebook of over 1 MB
     columns = [("the photographs", x, y)] + [(name, m.translate(x), m.translate_back(y)) for name, m in models.items()]
-    for column, (name, above, below) in zip(fig.subplots(2, len(columns)).T, columns, strict=True):
-        for axes, image in zip(column, (above, below), strict=True):
-            axes.imshow(as_images(image.cpu(), ink=False)[0])
-            axes.set_axis_off()
-        column[0].set_title(name, fontsize=LABEL + 1, color=INK, loc="left")
+    images = [as_images(torch.cat(part).cpu(), ink=False) for part in zip(*(each[1:] for each in columns), strict=True)]
+    whole = mosaic(np.concatenate(images), 2, len(columns), gap=8)
+    (high, wide), head = whole.shape[:2], 24
+    fig = figure(wide, high + head)                      # a pixel of theirs to a screen pixel: sharp, and a small file
+    axes = fig.add_axes((0, 0, 1, high / (high + head)))
+    axes.imshow(whole, interpolation="nearest")
+    axes.set_axis_off()
+    for k, (name, *_) in enumerate(columns):
+        fig.text(k * (x.shape[3] + 8) / wide, 1 - 5 / (high + head), name, fontsize=LABEL + 1, color=INK, va="top")
     return fig

@@ -26,7 +26,8 @@ class Curves(Picture):
     """Loss terms over steps, with their names at the line ends and a dashed line where a knob was moved.
 
     Data: `steps` (n,), `values` {name: (n,)}, and, if there are any, `events` [(step, text), ...]; with `window` true
-    the axis begins at the first of the steps and not at 0.
+    the axis begins at the first of the steps and not at 0. `ended` {name: text} says of lines that end before the last
+    step why they do, in the place of their last value.
 
     Args:
         unit: of all values, for the axis ("nats per image").
@@ -35,14 +36,17 @@ class Curves(Picture):
             average looks backwards only, so that nothing seems to happen before its cause.
         log: the axis goes by powers of ten, and averages are geometric; values that are not above 0 leave gaps.
         colours: of the lines, in their order.
+        extent: (lowest, highest) of the vertical axis; None to follow the values.
     """
 
     needs = ("steps", "values")
 
     def __init__(self, source=None, *, title="", size=(400, 300), unit: str = "", smooth: float = 0,
-                 what: str = "Loss terms", log: bool = False, colours: Sequence[str] = LINES, **options):
+                 what: str = "Loss terms", log: bool = False, colours: Sequence[str] = LINES,
+                 extent: tuple[float, float] | None = None, **options):
         super().__init__(source, title=title, size=size, **options)
         self.unit, self.smooth, self.what, self.log, self.colours = unit, smooth, what, log, tuple(colours)
+        self.extent = extent
 
     def check(self, data):
         super().check(data)
@@ -69,6 +73,7 @@ class Curves(Picture):
         self.stage.seen_events = []
         self.stage.event_artists = []
         self.frame(52, 42, 20, "step", self.unit)
+        self.stage.axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=True))
         self.stage.axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
         if self.log:
             self.stage.axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -84,11 +89,11 @@ class Curves(Picture):
         means = {name: backward_mean(steps, data["values"][name], self.smooth) for name in names}
         extent = robust_range([np.stack([data["low"][n], data["high"][n], means[n]]) for n in names], len(steps))
         left, right = horizontal(steps, data)
-        self.set_limits((left, right), steady_range(extent, stage.limits and stage.limits[1], room=0.12))
+        self.set_limits((left, right), self.extent or steady_range(extent, stage.limits and stage.limits[1], room=0.12))
         stage.hint.set_text("" if any(np.isfinite(mean).any() for mean in means.values()) else "no steps yet")
         self._draw_events(data.get("events", ()), left, right)
 
-        ends = []
+        ends, ended = [], data.get("ended", {})
         for name, artists in stage.lines.items():
             mean, low, high = means[name], data["low"][name], data["high"][name]
             finite = np.isfinite(mean)
@@ -97,9 +102,10 @@ class Curves(Picture):
             ring = np.concatenate([np.stack([x, high[finite]], 1), np.stack([x, low[finite]], 1)[::-1]])
             artists.band.set_verts([ring] if len(ring) > 2 and (high[finite] > low[finite]).any() else [])
             artists.dot.set_data(x[-1:], y[-1:])
-            artists.label.set_text(f"{name}\n{self._in_words(y[-1], steady=True)}" if len(y) else "")
+            says = ended.get(name) or (self._in_words(y[-1], steady=True) if len(y) else "")
+            artists.label.set_text(f"{name}\n{says}" if len(y) else "")
             if len(y):
-                ends.append((artists.label, x[-1], y[-1]))
+                ends.append((artists.label, steps[-1] if name in ended else x[-1], y[-1]))
         box, pixel = stage.axes.bbox, stage.pixel
         line = (LABEL + 2) * 1.2 * pixel
         places = [np.clip(stage.axes.transData.transform((x, y))[1], *box.intervaly) for _, x, y in ends]
@@ -165,6 +171,7 @@ class Curves(Picture):
                 verb = "stays at" if abs(last - first) <= same else "falls" if last < first else "rises"
                 parts.append(f"{name} {verb} {self._in_words(last)}" if verb == "stays at" else
                              f"{name} {verb} from {self._in_words(first)} to {self._in_words(last)}")
+                parts[-1] += f" ({data['ended'][name]})" if name in data.get("ended", {}) else ""
         text = f"{self.what} over {steps[-1]:,.0f} steps: {', '.join(parts) or 'no finite value'}"
         text += f" {self.unit}" if self.unit and parts else ""
         events = merge_events(data.get("events", ()), nice_above(float(steps[-1])) * 0.04)[-3:]
@@ -261,7 +268,7 @@ def horizontal(steps, data: Mapping) -> tuple[float, float]:
     """The limits of the axis of steps: from 0 to a round number, or just the `window` that the data are."""
     if data.get("window") and len(steps) > 1:
         return float(steps[0]), float(steps[-1])
-    return 0.0, nice_above(float(steps[-1]) if len(steps) else 100)
+    return 0.0, nice_above(float(steps[-1]) if len(steps) and steps[-1] > 0 else 100)
 
 
 def backward_mean(steps, values, window: float) -> np.ndarray:
