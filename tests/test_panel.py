@@ -237,7 +237,7 @@ def test_a_new_panel_pauses_the_one_before(panel):
 def test_view_controls_change_pictures_and_nothing_else(panel):
     until(lambda: panel.images["map"].value, "the map is there")
     log, before = list(panel.run.knobs.log), panel.images["map"].value
-    mode = next(w for w in panel.widget.children[-3].children if getattr(w, "description", "") == "latent map")
+    mode = next(w for w in panel.widget.children[-4].children if getattr(w, "description", "") == "latent map")
     mode.value = "PCA"
     until(lambda: panel.images["map"].value != before, "another map")
     assert panel.run.knobs.log == log and panel.run.step == 0
