@@ -396,7 +396,7 @@ def test_what_was_measured_of_other_code_is_stale(clone, monkeypatch):
     assert done.stdout.endswith("still the same.\n")
     assert "\n2 of 3 recorded claims are stale; `dgmlab claims 90 --save` measures them again, " in done.stdout
     page = (clone / "data" / "claims" / "README.md").read_text()
-    assert "**3 claims: 2 reproduced, 1 not reproduced (2 of them are stale).**" in page
+    assert "**3 claims: 2 reproduced, 1 not reproduced (2 of them stale).**" in page
     assert "## What is stale\n\n* Lab 90, all 2; `dgmlab claims 90 --save` measures them again.\n" in page
     assert page.count("**reproduced** (stale)") == 2 and "**not reproduced** |" in page
 

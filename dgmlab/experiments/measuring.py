@@ -381,7 +381,7 @@ def _counted(own: list[dict]) -> str:
     by_verdict = ", ".join(f"{words.count(word)} {word}" for word in (REPRODUCED, DIRECTION, NOT) if word in words)
     old = sum(each["stale"] for each in own)
     return (f"{len(own)} claim{'s' * (len(own) != 1)}: {by_verdict or 'none yet'}"
-            + f" ({'one of them is' if old == 1 else f'{old} of them are'} stale)" * bool(old))
+            + (f" ({'all' if old == len(own) else old} of them stale)" if old else ""))
 
 
 def _table(rows: list[list[str]]) -> str:
