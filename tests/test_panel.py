@@ -194,6 +194,25 @@ def test_the_page_echoing_a_scheduled_value_takes_nothing_over(panel):
     until(lambda: "beta" not in panel.run.knobs.schedules, "a hand does")
 
 
+def test_the_page_rounding_a_value_that_a_cell_has_set_moves_nothing(panel):
+    run, beta = panel.run, control(panel, "beta")
+    run.knobs.beta = 5.555
+    run.advance()
+    beta.input.value = 5.55                                 # the page's answer
+    run.advance()
+    assert run.knobs.beta == 5.555 and len(run.knobs.log) == 1
+    for value in (5.6, 5.55, 5.6, 5.65, 5.6):               # a hand goes to and fro
+        beta.input.value = value
+        run.advance()
+        assert run.knobs.beta == value or value == 5.55
+    run.knobs.beta = 2.0
+    run.advance()
+    for value in (2.05, 2.0, 2.05):
+        beta.input.value = value
+        run.advance()
+        assert run.knobs.beta == value
+
+
 def test_a_speed_limit_holds(panel):
     panel.speed.value = 30.0
     panel.buttons["start"].click()

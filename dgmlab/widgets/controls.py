@@ -56,7 +56,7 @@ class KnobControl:
 
     def _moved(self, change):
         if self._showing != threading.get_ident():
-            if self.name in self.knobs.schedules and self._is_echo(change["new"]):
+            if self._is_echo(change["new"]):
                 return
             self.touched()
             setattr(self.knobs, self.name, change["new"])
@@ -64,8 +64,21 @@ class KnobControl:
                 self._quietly(self.mover, BY_HAND)
 
     def _is_echo(self, value) -> bool:
-        """Whether the page only sends back what a schedule has just shown there."""
-        return any(value == shown or isinstance(value, float) and abs(value - shown) < 1e-6 for shown in self._shown)
+        """Whether the page only sends back what has just been shown there: the value of a schedule, or one that does
+        not lie on a step of the slider, as a cell or a replay may set it, rounded to the nearest."""
+        driven = self.name in self.knobs.schedules
+        for shown in self._shown:
+            if driven and (value == shown or isinstance(value, float) and abs(value - shown) < 1e-6):
+                return True
+            if isinstance(self.input, widgets.FloatSlider):
+                nearest = self._on_a_step(shown)
+                if abs(shown - nearest) > 1e-6 * self.input.step > abs(value - nearest):
+                    return True
+        return False
+
+    def _on_a_step(self, value: float) -> float:
+        slider = self.input
+        return round(slider.min + round((value - slider.min) / slider.step) * slider.step, 9)
 
     def _chosen(self, change):
         if self._showing == threading.get_ident():
@@ -84,7 +97,7 @@ class KnobControl:
             self.input.max, self.input.min = max(self.input.max, value), min(self.input.min, value)
             if self.name in self.knobs.schedules:
                 # In whole steps of the slider: the page would round any other value and send it back, as if by hand.
-                value = round(self.input.min + round((value - self.input.min) / self.input.step) * self.input.step, 9)
+                value = self._on_a_step(value)
         elif isinstance(self.input, widgets.SelectionSlider):
             on = [v for _, v in self.input.options]
             if self.name in self.knobs.schedules:       # as above: the nearest of the slider's values
