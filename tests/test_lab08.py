@@ -23,6 +23,7 @@ from dgmlab.models.cyclegan import CycleGAN
 from dgmlab.rng import Rng
 from dgmlab.training import Run
 from dgmlab.training.session import describe, replay
+from dgmlab.widgets.pictures import Curves
 from dgmlab.widgets.pictures.translations import RoundTrips
 from dgmlab.widgets.translation import photograph_panel, translation_panel
 
@@ -388,13 +389,38 @@ def test_the_panels_are_drawn_and_say_what_they_show():
             assert len(picture.render(content, "png")) > 1000 and len(picture.alt(content)) > 20
 
 
-def test_a_strip_says_which_are_wrong():
-    picture = RoundTrips(lambda run: {"rows": [("x", np.zeros((2, 8, 8)))], "read": [("A", True), ("B", False)]},
-                         columns=2, title="Two")
+def test_a_strip_says_which_are_wrong_and_which_are_new():
+    picture = RoundTrips(lambda run: {"rows": [("x", np.zeros((2, 8, 8)))], "read": [("A", True), ("B", False)],
+                                      "heads": ["", "*"]}, columns=2, title="Two", caption="what G(x) reads")
     content = picture.collect(None)
     assert picture.alt(content) == ("Two: rows of 2 images (x); 1 of 2 translations are read as another character.")
     picture.render(content, "png")
     assert [mark.get_text() for mark in picture.stage.marks] == ["A", "✗ B"]
+    assert [head.get_text() for head in picture.stage.heads] == ["", "*"]
+    stage = picture.stage
+    assert stage.caption.get_window_extent().x1 < stage.mosaic.ox                       # it touches no mark
+
+
+def test_a_line_that_has_ended_says_why_at_the_end_and_the_first_step_has_whole_ticks():
+    picture = Curves(size=(400, 200), extent=(0, 104))
+    data = {"steps": [1, 2, 3], "values": {"a": [50, 60, 70], "b": [20, np.nan, np.nan]}, "ended": {"b": "off"}}
+    picture.render(data, "png")
+    a, b = (picture.stage.lines[name].label for name in "ab")
+    assert b.get_text() == "b\noff" and a.get_position()[0] == b.get_position()[0]
+    assert picture.stage.axes.get_ylim() == (0, 104) and "b stays at 20 (off)" in picture.alt(data)
+    for steps, right in (([0], 100), ([1], 1)):
+        picture.render({"steps": steps, "values": {"a": [1.0]}}, "png")
+        low, high = picture.stage.axes.get_xlim()
+        ticks = [tick for tick in picture.stage.axes.get_xticks() if low <= tick <= high]
+        assert high == right and ticks == [round(tick) for tick in ticks]
+
+
+def test_the_cycle_is_said_to_be_off():
+    run = tr.make_run(scale="smoke")
+    panel = translation_panel(run, steps=2)
+    for _ in run.steps(2):
+        run.knobs.cycle = 0.0
+    assert panel.pictures["losses"].source(run)["ended"] == {"cycle": "off at λ = 0"}
 
 
 # -- exercises -------------------------------------------------------------------------------------------------------
