@@ -358,17 +358,27 @@ def _watch(attempt: Attempt, limits: Limits) -> None:
     memory = 0
     for process in tree:
         try:
-            memory += process.memory_info().rss / 2**20
+            memory += _memory(process)
         except psutil.Error:
             pass
     if attempt.current and time.monotonic() - attempt.since > limits.timeout:
         attempt.stopped = "timed out"
-    elif len(tree) > PROCESSES:                         # before memory: what they share is counted for each
+    elif len(tree) > PROCESSES:
         attempt.stopped = "too many processes"
     elif memory > limits.memory:
         attempt.stopped = "out of memory"
     if attempt.stopped:
         end_tree(attempt.pid)
+
+
+def _memory(process) -> float:
+    """Megabytes in use; what several processes share is counted once where the system can tell, as Linux can."""
+    import psutil
+
+    try:
+        return process.memory_full_info().pss / 2**20
+    except (AttributeError, psutil.AccessDenied):
+        return process.memory_info().rss / 2**20
 
 
 DIED = {"timed out": "took longer than {timeout:g} s", "out of memory": "took more than {memory:g} MB of memory",
