@@ -80,6 +80,7 @@ def photographs_picture(runs: Mapping[str, object]) -> Figure:
     whole = mosaic(np.concatenate(images), 2, len(columns), gap=8)
     (high, wide), head = whole.shape[:2], 24
     fig = figure(wide, high + head)                      # a pixel of theirs to a screen pixel: sharp, and a small file
+    fig.set_layout_engine("none")                        # the place of the images is exact
     axes = fig.add_axes((0, 0, 1, high / (high + head)))
     axes.imshow(whole, interpolation="nearest")
     axes.set_axis_off()
