@@ -18,7 +18,7 @@ from . import main
 @click.option("--hide-code/--show-code", "hide", default=None,
               help="No code at all, or all of it.  [default: code that computes, not code that draws]")
 def slides(labs, out, pdf, execute, hide):
-    """Turn labs into slides: one file each, which opens without a network.
+    """Turn labs into slides that need no network.
 
     LAB is a number (3, 03) or a name (vae, 03_vae); without it, all labs. NN_name.slides.html holds everything,
     pictures and formulas included; open it in a browser. Keys: arrows and space to walk, S for the speaker's notes, Esc

@@ -129,7 +129,7 @@ def test_walking_with_the_keys(open_deck):
 
 def test_the_speaker_sees_notes(open_deck):
     deck = open_deck(notebooks.find("08"))
-    deck.page.evaluate("Reveal.slide(1)")
+    deck.page.evaluate("Reveal.slide(0, 1)")
     with deck.page.context.expect_page() as popup:
         deck.page.keyboard.press("s")
     speaker = popup.value
