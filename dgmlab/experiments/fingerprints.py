@@ -3,7 +3,8 @@
 From the experiment's function on, the names that code uses are followed to what defines them: functions, classes and
 constants of the rooms below, definition by definition, read from the source and never imported, so that the code of an
 old commit can be told from today's. What does not decide a number leaves no mark: comments, docstrings, formatting,
-type hints, the words of an error, checks of arguments, and in which module a definition stands.
+type hints, the words of an error, the label of a knob, checks of arguments, and in which module a definition stands;
+nor does the engine.
 
 How names are followed where Python looks them up only as it runs:
 
@@ -35,6 +36,11 @@ ROOMS = ("data", "experiments", "knobs", "metrics", "models", "rng", "schedules"
 # and kept on the disk (it goes on to the same numbers).
 ASIDE = ("data.published", "data.published_styles", "data.published_text", "training.checkpoint",
          "training.interrupts", "training.live", "training.session", "training.store")
+# What serves every experiment is followed, since it names their methods, but leaves no mark of its own: else each
+# improvement of the engine would make all claims stale. Its numbers are held to the bit by the tests that compare a run
+# with the bare loop (tests/test_run.py).
+ENGINE = ("experiments.recorded", "knobs.", "rng.", "training.")
+KNOBS = {"Real": 3, "Whole": 3, "Choice": 2, "Switch": 1}           # kinds of knobs, and which argument is the label
 
 
 def fingerprint(experiment: str, package: Path = PACKAGE) -> str:
@@ -72,6 +78,7 @@ def _reached(experiment: str, package: Path) -> _Trail:
         raise LabError(f"There is no experiment {experiment!r} in the experiments of {package.name}.")
     trail.follow(source, function)
     trail.finish()
+    trail.found = [(place, text) for place, text in trail.found if not place.startswith(ENGINE)]
     return trail
 
 
@@ -396,6 +403,13 @@ class _Plain(ast.NodeTransformer):
         text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         if text or isinstance(check, ast.Name) and check.id in self.foreign:
             return ast.Pass()
+        return self.generic_visit(node)
+
+    def visit_Call(self, node):                 # of a knob, how it is called and shown
+        label = KNOBS.get(node.func.id) if isinstance(node.func, ast.Name) else None
+        if label is not None:
+            node.args = node.args[:label] + node.args[label + 1:]
+            node.keywords = [each for each in node.keywords if each.arg not in ("symbol", "help", "slider", "log")]
         return self.generic_visit(node)
 
     def visit_Raise(self, node):
