@@ -66,10 +66,11 @@ def page(grid: Grid, rows: list[dict]) -> str:
         if level:
             parts.append("<p>The same for all values of what is swept: "
                          + _text(", ".join(f"{_name(name)} {_mean(found)}" for name, found in level.items())) + ".</p>")
+        if pictures and "seed" in swept and len(swept) > 1:
+            own = [name for name in metrics if name not in level]
+            parts.append(f"<h2>Means over the seeds</h2>\n{_means(grid, done, own)}")
     elif done:
         parts.append("<p>The lab recorded no numbers (dgmlab.results.record does), so there is nothing to compare.</p>")
-    if metrics and "seed" in swept and len(swept) > 1:
-        parts.append(f"<h2>Means over the seeds</h2>\n{_means(grid, done, metrics)}")
     parts.append(f"<h2>Runs</h2>\n{_runs(grid, rows, metrics)}")
     return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Sweep of {_text(title)}</title>\n'
             f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{STYLE}</style></head>\n'
