@@ -17,6 +17,7 @@ import os
 import shutil
 import subprocess
 import warnings
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 from ..errors import LabError, check_number
@@ -86,6 +87,9 @@ def _run(jobs: list[Job], points: dict[str, Point], folder: Folder, engine: dict
         except ModuleNotFoundError as error:
             raise LabError(f"The workers do not have the package {error.name}; install there what is installed here."
                            ) from error
+        except BrokenExecutor as error:
+            raise LabError("A worker was killed (out of memory?); what is recorded stays, and --resume goes on, with "
+                           "fewer --jobs if need be.") from error
         except OSError as error:
             raise LabError(f"A worker could not go on ({error.strerror or error}); what is recorded stays, and "
                            "--resume goes on.") from error
