@@ -30,8 +30,12 @@ class Commands(click.Group):
 
     def resolve_command(self, ctx, args):
         if args and args[0] not in self.commands and not args[0].startswith("-"):
-            raise click.UsageError(f"There is no command {args[0]!r}; the commands are: {', '.join(self.commands)}.")
+            known = ", ".join(self.list_commands(ctx))
+            raise click.UsageError(f"There is no command {args[0]!r}; the commands are: {known}.")
         return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx):
+        return list(self.commands)                      # in the order in which they were put in, not of the alphabet
 
 
 class CommandLine(Commands):
@@ -49,6 +53,9 @@ class CommandLine(Commands):
             code, sentence = explain(error)
             click.echo("dgmlab: " + " ".join(sentence.split()), err=True)
         sys.exit(code)
+
+    def list_commands(self, ctx):
+        return [name for names in SECTIONS.values() for name in names]
 
     def format_commands(self, ctx, formatter):
         for title, names in SECTIONS.items():

@@ -60,7 +60,7 @@ def replay(places, tolerance, timeout, out):
 @click.option("--port", type=click.IntRange(1, 65535), help="The port to serve at.  [default: 8888 or the next free]")
 @click.option("--no-browser", is_flag=True, help="Print the address instead of opening a browser.")
 def play(session, port, no_browser):
-    """Show a saved session: its panel, with knobs that move by themselves.
+    """Show a saved session in its panel, knobs moving.
 
     JupyterLab opens with a notebook that is made for the session, in labs/sessions/played. Run its cells and press
     Start: the session is played from step 0 to its end; whoever moves a knob takes over.
@@ -79,7 +79,7 @@ def play(session, port, no_browser):
 @click.option("--port", type=click.IntRange(1, 65535), help="The port to serve at.  [default: 8866 or the next free]")
 @click.option("--no-browser", is_flag=True, help="Print the address instead of opening a browser.")
 def dashboard(lab, port, no_browser):
-    """Serve the first panel of a lab as a page of its own, without code.
+    """Serve a lab's first panel as a page of its own.
 
     LAB is a number (3, 03) or a name (vae, 03_vae). Every visitor gets a kernel, which is stopped when the page is
     closed; Save writes into the folder sessions in the present one. It runs until it is stopped with Ctrl-C, and is
