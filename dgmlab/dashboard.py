@@ -59,7 +59,10 @@ def voila(page: Path, port: int | None, *, browser: bool) -> tuple[list[str], di
         raise LabError("A dashboard is served by Voilà, which is not installed here; run `pip install "
                        "'dgmlab[dashboard]'`, or in the clone `pip install -e '.[dashboard]'`.")
     command = [sys.executable, "-m", "voila", str(page), "--template=dgmlab", "--theme=light",
-               # A page that is closed stops its kernel; of one that vanished (a laptop shut) nobody says so.
+               # A page that is closed stops its kernel, by a message without the cookie that is otherwise asked for;
+               # whoever forged one would have to guess a kernel's random name. Of a page that has vanished (a laptop
+               # shut) nobody says so.
+               "--Voila.tornado_settings=disable_check_xsrf=True",
                f"--MappingKernelManager.cull_idle_timeout={IDLE}", f"--MappingKernelManager.cull_interval={IDLE // 10}"]
     if port:
         command.append(f"--port={port}")

@@ -118,8 +118,8 @@ def test_the_vae_for_two_visitors(dashboard):
 
     other = served.visit()
     assert step(other) == 0 and "ready" in status(other) and served.kernels() == 2, "they share a kernel"
-    other.close(run_before_unload=True)
-    until(lambda: served.kernels() == 1, "a page that is closed takes its kernel along")
+    other.goto("about:blank")                   # as closing does for a person; Playwright's own ends the page too early
+    until(lambda: served.kernels() == 1, "a page that is left takes its kernel along")
     assert step(page) > 0
     page.close()
     outside = {url for url in served.asked if not url.startswith((f"http://127.0.0.1:{served.port}/", "data:", "blob:",
