@@ -251,7 +251,7 @@ def test_each_rule_fires(breach, says):
     added(text("One word. " * 80)), added(text("word " * 45)), added(text(f"On. (So {'it goes ' * 21}on.) *It* ends.")),
     added(text(f"* {'word ' * 30}\n* {'word ' * 30}\n\n$a\\;b$ `c d` {'word ' * 40}")),
     added(code("x = 1\n" * 10)), added(*(text("More.", f"more-{n}") for n in range(69))),
-    added(*(text("More.", f"more-{n}", "subslide") for n in range(26))),
+    added(*(text("More.", f"more-{n}", "subslide") for n in range(21))),
     added(text("```\n## not a section\n```")), added(text("| " + "word " * 200 + " |\n\n$$\n" + "x " * 200 + "$$")),
     added(*exercise_of(4), *exercise_of(5), at=-1),
     replaced("ex2-answer", "answer = ...", "def answer(x):\n    '''A half.'''\n    return ..."),
