@@ -68,9 +68,9 @@ def test_the_panel_of_lab_03_by_keyboard(open_notebook):
                 "t-SNE from scratch", "steps shown"]
     assert [name for name in names if name in expected] == expected             # from left to right, from top to bottom
 
-    active = lab.page.evaluate(ACTIVE)
     keys.output.locator("button.jupyter-button").first.focus()
     keys.to("KL weight β")
+    active = lab.page.evaluate(ACTIVE)                  # the panel's cell, now that the focus is in it
     for key, beta in (("ArrowRight", 1.05), ("ArrowUp", 1.1), ("ArrowLeft", 1.05), ("End", 8.0), ("Home", 0.0)):
         keys.press(key)
         until(lambda beta=beta: ask("run.knobs.beta") == beta, f"{key} moves the knob", 20)
