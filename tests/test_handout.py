@@ -175,7 +175,7 @@ def test_solutions_pass_and_typical_mistakes_get_their_hint():
                           hints["08.1"], strict=True):
         assert says in hint
     assert "they change nothing" in hints["08.2"][0] and "do not undo each other" in hints["08.2"][1]
-    assert "equal steps, not equal compute" in hints["08.4"][0] and "upside down" in hints["08.4"][1]
+    assert "equal steps, not equal compute" in hints["08.4"][0] and "the wrong way round" in hints["08.4"][1]
     assert found["cpu"] > 0 and all(each["says"] for each in found["exercises"].values())
 
 

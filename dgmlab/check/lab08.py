@@ -155,7 +155,8 @@ def equal_compute(steps_without, *, steps, with_cycle, without) -> str:
                steps: "these are equal steps, not equal compute",
                truth - steps: "these are the steps that come on top; the whole is asked for",
                steps * one: "these are operations. How many steps without a cycle do they buy?"}
-    why = next((f": {why}" for value, why in guesses.items() if close(found, value, rel=0.01)), "")
+    why = next((f": {why}" for value, why in guesses.items()            # a whole number of steps may be rounded
+                if close(found, value, rel=0.01) or found == round(value)), "")
     raise NotYet(f"{found:,.4g} steps without a cycle do not cost what {steps:,} steps with a cycle and an identity "
                  f"weight cost{why}. flops(run) counts the operations of one step.")
 
