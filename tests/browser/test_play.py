@@ -56,6 +56,7 @@ def test_save_in_a_lab_then_play_the_file(open_notebook, monkeypatch):
 
     played.press("panel", "Reset")
     until(lambda: played.ask("run.step") == 0, "back to its beginning")
+    played.ask("setattr(panel.speed, 'value', 30.0) or 1")              # else it may be over before the hand is there
     played.press("panel", "Start")
     until(lambda: played.ask("run.step") > 5, "it plays again")
     played.press("panel", "Pause")
