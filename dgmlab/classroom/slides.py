@@ -31,6 +31,9 @@ from ..data.base import beside
 from ..errors import LabError
 
 CODE = ("computing", "none", "all")
+# Milliseconds of the browser's own time that a deck may take before it is printed: on a busy machine that time can run
+# out before the slides are laid out, and all of them land on one page.
+BUDGETS = (120_000, 1_200_000, 12_000_000)
 PATIENCE = 180          # seconds for a download, or for a PDF
 WIDTH, HEIGHT = 1280, 720
 LINES = 22              # of code on a slide, in the smallest letters
@@ -336,17 +339,11 @@ def page(notebook, stem: str, code: str, texts: dict[str, str]) -> str:
         width=WIDTH, height=HEIGHT, pygments=HtmlFormatter(style="vs").get_style_defs(".highlight"))
 
 
-def print_pdf(made: Path, chromium: str) -> Path:
-    """Print the slides in ``made`` with the browser at the path ``chromium``, a slide a page; returns the PDF.
-
-    Raises:
-        LabError: the browser does not start, or leaves no PDF.
-    """
-    printed = made.with_suffix(".pdf")
-    address = f"{made.resolve().as_uri()}?print-pdf"
-    with beside(printed) as part, tempfile.TemporaryDirectory() as profile:
+def _print(chromium: str, address: str, part: Path, budget: int) -> tuple[int, str]:
+    """Print a page to the file ``part``; how many pages it got, and why there are not more."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [chromium, "--headless", "--disable-gpu", f"--user-data-dir={profile}", "--no-first-run",
-                   "--virtual-time-budget=120000", "--no-pdf-header-footer", f"--print-to-pdf={part.resolve()}",
+                   f"--virtual-time-budget={budget}", "--no-pdf-header-footer", f"--print-to-pdf={part.resolve()}",
                    address]
         if hasattr(os, "geteuid") and os.geteuid() == 0:            # as in a container
             command.insert(1, "--no-sandbox")
@@ -357,7 +354,26 @@ def print_pdf(made: Path, chromium: str) -> Path:
             says = f"it took longer than {PATIENCE} s"
         except OSError as error:
             says = error.strerror or str(error)
-        if not part.is_file():
+    pages = len(re.findall(rb"/Type\s*/Page\b", part.read_bytes())) if part.is_file() else 0
+    return pages, f"only {pages} of its pages" if pages else says
+
+
+def print_pdf(made: Path, chromium: str) -> Path:
+    """Print the slides in ``made`` with the browser at the path ``chromium``, a slide a page; returns the PDF.
+
+    Raises:
+        LabError: the browser does not start, or leaves no PDF.
+    """
+    printed = made.with_suffix(".pdf")
+    address = f"{made.resolve().as_uri()}?print-pdf"
+    slides = made.read_text(encoding="utf-8").count('<div class="body stack">')
+    with beside(printed) as part:
+        for budget in BUDGETS:
+            pages, says = _print(chromium, address, part, budget)
+            if pages >= slides:
+                break
+        else:
+            part.unlink(missing_ok=True)
             raise LabError(f"{chromium} printed no PDF ({says}); the slides are in {made}: print them from a browser, "
                            "with ?print-pdf at the end of the address.")
     return printed
