@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -430,9 +431,16 @@ def test_every_run_is_recorded_once_though_a_worker_is_killed(labs, tmp_path, cl
 
         with Client(address, timeout=60, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=60)
-        process = started(["3", "--grid", "wait=1", "--seeds", 6, "-o", out, "--scheduler", address], labs)
-        until(lambda: len(recorded(out)) >= 2 and len(list(runs.iterdir())) >= 3, what="the first runs")
-        os.killpg(workers[0].pid, signal.SIGKILL)           # in the middle of a run
+        process = started(["3", "--grid", "wait=3", "--seeds", 6, "-o", out, "--scheduler", address], labs)
+        busy = psutil.Process(workers[0].pid)
+
+        def in_the_middle():
+            begun = (path.name.split("-") for path in runs.iterdir())
+            open_ = {int(pid) for seed, pid in begun if int(seed) not in {row["seed"] for row in recorded(out)}}
+            return recorded(out) and open_ & {child.pid for child in busy.children(recursive=True)}
+
+        until(in_the_middle, what="a run that is not the first, in the worker that is to die")
+        os.killpg(workers[0].pid, signal.SIGKILL)
         said, says = process.communicate(timeout=300)
     finally:
         del os.environ["DGMLAB_TEST_RUNS"]
