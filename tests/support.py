@@ -1,16 +1,42 @@
-"""Tiny recipes and data for testing the engine: a step of each takes well under a millisecond or two."""
+"""What several tests share: the command line called and its errors read, waiting, and tiny recipes and data for testing
+the engine, of which a step takes well under a millisecond or two.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
+import time
 
 import torch
 import torch.nn.functional as F
+from click.testing import CliRunner
 from torch import nn
 
+from dgmlab import cli
 from dgmlab.knobs import Choice, Real, Switch, Whole
 from dgmlab.models.recipe import LearningRate, Recipe
 from dgmlab.training import Run
+
+
+def call(*args):
+    """The command line, in this process."""
+    return CliRunner().invoke(cli.main, list(map(str, args)))
+
+
+def sentence(result, code=1):
+    """The one line on stderr of a command that failed."""
+    assert result.exit_code == code, result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("dgmlab: "), result.stderr
+    return lines[0]
+
+
+def until(condition, what: str, seconds: float = 60):
+    """Wait until ``condition()`` holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s in vain: {what}"
+        time.sleep(0.02)
 
 
 def data(examples: int = 200, size: int = 6) -> torch.Tensor:

@@ -16,10 +16,11 @@ from pathlib import Path
 import click
 import nbformat
 import pytest
-from click.testing import CliRunner
 
 from dgmlab import cli, doctor, notebooks
 from dgmlab.errors import LabError
+
+from .support import call, sentence
 
 CLONE = Path(__file__).resolve().parents[1]
 PARAMETERS = """\
@@ -56,18 +57,6 @@ def labs(tmp_path, monkeypatch):
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     return folder
-
-
-def call(*args):
-    return CliRunner().invoke(cli.main, list(map(str, args)))
-
-
-def sentence(result, code=1):
-    """The one line on stderr of a command that failed."""
-    assert result.exit_code == code, result.output
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("dgmlab: "), result.stderr
-    return lines[0]
 
 
 def printed(path):

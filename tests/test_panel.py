@@ -21,6 +21,8 @@ from dgmlab.widgets.controls import BY_HAND
 from dgmlab.widgets.gans import gan_panel
 from dgmlab.widgets.panel import Panel
 
+from .support import until
+
 
 @pytest.fixture
 def panel(monkeypatch, tmp_path):
@@ -30,13 +32,6 @@ def panel(monkeypatch, tmp_path):
     panel = vae_panel(make_run(), steps=300)
     yield panel
     panel.run.pause()
-
-
-def until(condition, what: str, seconds: float = 60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited {seconds} s in vain: {what}"
-        time.sleep(0.02)
 
 
 def control(panel, name):

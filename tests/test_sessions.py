@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from pathlib import Path
 
 import nbformat
 import pytest
 import torch
-from click.testing import CliRunner
 
-from dgmlab import cli, dashboard, notebooks, sessions
+from dgmlab import dashboard, notebooks, sessions
 from dgmlab.cli import sessions as commands
 from dgmlab.errors import LabError
 from dgmlab.experiments import (
@@ -33,7 +31,7 @@ from dgmlab.training.session import compare, load_session, save_session
 from dgmlab.widgets import panel as panels
 from dgmlab.widgets import playback
 
-from .support import tiny_run, train
+from .support import call, sentence, tiny_run, train, until
 
 
 def steer(run, moves=(), steps=12):
@@ -71,18 +69,6 @@ def write(tmp_path, good):
         return path
 
     return write
-
-
-def call(*args):
-    return CliRunner().invoke(cli.main, list(map(str, args)))
-
-
-def sentence(result, code=1):
-    """The one line on stderr of a command that failed."""
-    assert result.exit_code == code, result.output
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("dgmlab: "), result.stderr
-    return lines[0]
 
 
 # -- do the numbers hold? --------------------------------------------------------------------------------------------
@@ -331,13 +317,6 @@ def playing(write, good, tmp_path, monkeypatch):
     panel = playback(write())
     yield panel
     panel.run.pause()
-
-
-def until(condition, what: str, seconds: float = 60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited {seconds} s in vain: {what}"
-        time.sleep(0.02)
 
 
 def test_played_in_a_notebook_it_pauses_at_the_end_and_can_be_played_again(playing, good):
