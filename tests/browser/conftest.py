@@ -221,6 +221,7 @@ class Notebook:
 @pytest.fixture
 def open_notebook(server, browser):
     opened = []
+    shutil.rmtree(server.labs / "sessions", ignore_errors=True)     # what earlier tests on this server saved
 
     def open_(name: str) -> Notebook:
         opened.append(Notebook(browser, server, name))
