@@ -263,6 +263,14 @@ def test_extras_are_there():
                                                  for line in PROJECT["optional-dependencies"]["test"]}
 
 
+def test_a_folder_of_the_same_name_does_not_hide_the_package(tmp_path):
+    """A kernel that starts above the clone has its folder `dgmlab` first on the path."""
+    (tmp_path / "dgmlab" / "labs").mkdir(parents=True)
+    found = subprocess.run([sys.executable, "-c", "import dgmlab.schedules as found; print(found.__file__)"], cwd=tmp_path,
+                           capture_output=True, text=True)
+    assert found.stdout.strip() == str(CLONE / "dgmlab" / "schedules.py"), found.stderr
+
+
 def test_ci_runs_the_readmes_test_command():
     lines = (CLONE / ".ci" / "run").read_text().splitlines()
     assert os.access(CLONE / ".ci" / "run", os.X_OK)
