@@ -189,8 +189,8 @@ def _folders():
 
 def _browser():
     found = chromium()
-    return Finding("Chromium", f"{found} (only the browser tests need it)" if found else
-                   "none (only the browser tests need it; without it they are skipped)")
+    return Finding("Chromium", f"{found} (for `slides --pdf` and the browser tests)" if found else
+                   "none (only `slides --pdf` and the browser tests need it; without it they are skipped)")
 
 
 def chromium() -> str | None:

@@ -258,7 +258,8 @@ def test_which_claims(clone, monkeypatch):
     for given in ("3", "03", "vae", "03_vae"):                      # by the lab's notebook
         assert "03.gain" in call("--list", given).stdout
     refused = call("vea")
-    assert refused.exit_code == 1 and "called 'vea'; the claims are: 03.gain." in refused.stderr
+    assert refused.exit_code == 1 and "called 'vea'. `dgmlab claims --list` shows all." in refused.stderr
+    assert "do you mean 03.gain?" in call("03.gian").stderr and "do you mean 03.gain?" in call("03.g").stderr
 
 
 def test_list_measures_nothing(clone, monkeypatch):

@@ -266,8 +266,8 @@ def test_extras_are_there():
 def test_a_folder_of_the_same_name_does_not_hide_the_package(tmp_path):
     """A kernel that starts above the clone has its folder `dgmlab` first on the path."""
     (tmp_path / "dgmlab" / "labs").mkdir(parents=True)
-    found = subprocess.run([sys.executable, "-c", "import dgmlab.schedules as found; print(found.__file__)"], cwd=tmp_path,
-                           capture_output=True, text=True)
+    found = subprocess.run([sys.executable, "-c", "import dgmlab.schedules as found; print(found.__file__)"],
+                           cwd=tmp_path, capture_output=True, text=True)
     assert found.stdout.strip() == str(CLONE / "dgmlab" / "schedules.py"), found.stderr
 
 

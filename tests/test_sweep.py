@@ -126,8 +126,9 @@ def test_values_are_written_as_in_a_csv_line(text, expected):
 
 @pytest.mark.parametrize("given, options, complaint", [
     (["betta=1"], {}, "has no parameter 'betta'; its parameters, with their defaults, are: beta"),
-    (["beta=1,,2"], {}, "An empty value is given for the parameter beta in '1,,2'"),
-    (["beta="], {}, "An empty value is given"), (['word=""'], {}, "An empty value is given"),
+    (["beta=1,,2"], {}, "An empty value is given for the parameter beta in 'beta=1,,2'"),
+    (["beta="], {}, "An empty value is given for the parameter beta in 'beta='; write beta=value,value."),
+    (['word=""'], {}, "An empty value is given"),
     (["beta"], {}, "'beta' is not written like name=value,value"), (["=1"], {}, "is not written like name=value"),
     (["beta=1,big"], {}, "The parameter beta is 'big', but it must be a number"),
     (["sizes=[1, 2]"], {}, "it must be a list"), (['word="a'], {}, "not written as in a CSV line"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import signal
 import socket
@@ -40,6 +41,8 @@ def jupyterlab(lab: str | None, port: int | None, *, browser: bool) -> tuple[lis
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
+        # Thirty lines of what was loaded hide the address; warnings and the address itself still come.
+        "--ServerApp.log_level=WARN", "--LabApp.log_level=WARN",
         # A page that a screen reader can read: see the file's own words.
         f"--LabApp.extra_labextensions_path={Path(__file__).parents[1] / 'jupyter' / 'labextensions'}",
     ]
@@ -71,6 +74,7 @@ def check_port(port: int) -> None:
 
 def start(command: list[str], environment: dict[str, str]) -> None:
     """Become ``command``."""
+    click.echo("Starting JupyterLab; Ctrl-C ends it.")
     if os.name == "nt":
         sys.exit(subprocess.call(command, env=environment))
     sys.stdout.flush()
@@ -189,12 +193,12 @@ def claims(ids, seeds, jobs, out, save, listed, stale, confirm, page):
     sys.exit(1 if refused or not all(each.verdict for each in measured) else 0)
 
 
-def choose_claims(known: list, ids: tuple[str, ...]) -> list:
-    """The claims that ``ids`` name, by their own ids or by the number or name of a lab; all without any."""
+def choose_claims(known: list, wished: tuple[str, ...]) -> list:
+    """The claims that ``wished`` names, by their own ids or by the number or name of a lab; all without any."""
     from .. import notebooks
 
     wanted = set()
-    for each in ids:
+    for each in wished:
         if each in {claim.id for claim in known}:
             wanted.add(each)
             continue
@@ -204,7 +208,10 @@ def choose_claims(known: list, ids: tuple[str, ...]) -> list:
             number = None
         own = {claim.id for claim in known if claim.lab == number}
         if not own:
-            raise LabError(f"There is no claim, and no lab with claims, called {each!r}; the claims are: "
-                           f"{', '.join(claim.id for claim in known) or 'none yet'}.")
+            ids = [claim.id for claim in known]
+            near = [own for own in ids if own.startswith(each)] or difflib.get_close_matches(each, ids, 3, 0.5)
+            raise LabError(f"There is no claim, and no lab with claims, called {each!r}"
+                           + (f"; do you mean {' or '.join(near[:5])}?" if near else ".")
+                           + " `dgmlab claims --list` shows all.")
         wanted |= own
-    return [claim for claim in known if not ids or claim.id in wanted]
+    return [claim for claim in known if not wished or claim.id in wanted]

@@ -11,11 +11,13 @@ import base64
 import html
 import itertools
 import math
+import re
 import statistics
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
 from .. import notebooks, plots
 from .grids import Grid
@@ -62,7 +64,10 @@ def page(grid: Grid, rows: list[dict]) -> str:
         pictures = [_picture(grid, done, name) for name in metrics if name not in level]
         parts.append("<h2>Comparison</h2>")
         if pictures:
-            parts.append(f'<p class="soft">{says}</p>\n<div class="plots">{"".join(pictures)}</div>')
+            parts.append(f'<p class="soft">{says}</p>')
+        parts.append(_meaning(grid))
+        if pictures:
+            parts.append(f'<div class="plots">{"".join(pictures)}</div>')
         if level:
             parts.append("<p>The same for all values of what is swept: "
                          + _text(", ".join(f"{_name(name)} {_mean(found)}" for name, found in level.items())) + ".</p>")
@@ -84,6 +89,8 @@ def _facts(grid: Grid, rows: list[dict], done: list[dict]) -> str:
     facts = {"Runs": f"{len(done)} of {len(grid.points)} done"}
     facts |= {_name(name): ", ".join(_value(value) for value in own) if len(own) <= 12 else
               f"{len(own)} values, {_value(own[0])} to {_value(own[-1])}" for name, own in grid.axes.items()}
+    if all(point.parameters.get("scale") == "smoke" for point in grid.points):
+        facts["scale"] = "smoke, which shows that everything runs; its numbers mean nothing"
     if seconds:
         facts["Time"] = (f"{_duration(sum(seconds))} of computing, {_duration(statistics.median(seconds))} a run "
                          "(median)")
@@ -92,6 +99,16 @@ def _facts(grid: Grid, rows: list[dict], done: list[dict]) -> str:
     items = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in facts.items())
     return (f'<p class="soft">A sweep, {date.today():%d %B %Y}. The numbers of each run: '
             f'<a href="table.csv">table.csv</a>.</p>\n<dl>{items}</dl>')
+
+
+def _meaning(grid: Grid) -> str:
+    """What the lab's numbers are, with their units: its line of this room's README."""
+    text = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
+    found = re.search(rf"^\| {grid.lab.stem[:2]} \| (.+) \|$", text, re.MULTILINE)
+    if not found:
+        return ""
+    words = re.sub("`(.+?)`", r"<code>\1</code>", _text(found[1]))
+    return f'<p class="soft">What they are: {words}.</p>'
 
 
 def _failures(rows: list[dict]) -> str:
