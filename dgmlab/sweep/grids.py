@@ -118,7 +118,8 @@ def values(name: str, text: str) -> list[str]:
                        "quotes.")
     found = rows[0] if rows else [""]
     if not all(found):
-        raise LabError(f"An empty value is given for the parameter {name} in '{name}={text}'; write {name}=value,value.")
+        raise LabError(f"An empty value is given for the parameter {name} in '{name}={text}'; "
+                       f"write {name}=value,value.")
     return found
 
 
