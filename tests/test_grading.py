@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from dgmlab import cli, notebooks
 from dgmlab.classroom import files, grading, worker
+from dgmlab.classroom.exercises import answers, lab_of
 from dgmlab.classroom.handout import student
 from dgmlab.errors import LabError
 
@@ -139,7 +141,7 @@ def test_nothing_that_a_submission_does_stops_the_class(labs, tmp_path):
     assert status["loop"] == status["deaf"] == "timed out"
     assert "longer than 15 s" in rows["loop", "03.1"]["hint"] and 15 <= rows["loop", "03.1"]["seconds"] < 25
     assert status["exits_hard"] == status["kills"] == "crashed"
-    assert status["exits"] == status["syntax"] == status["quitter"] == "stopped"
+    assert status["exits"] == status["syntax"] == status["quitter"] == "error"
     assert "SystemExit" in rows["exits", "03.1"]["hint"] and "SyntaxError" in rows["syntax", "03.1"]["hint"]
     assert "MemoryError" in rows["bomb", "03.1"]["hint"] and status["bombs"] == "out of memory"
     assert status["many"] == "too many processes"
@@ -204,13 +206,15 @@ def test_only_answers_count(labs, tmp_path):
     missing = copy(*RIGHT)
     missing.cells.remove(cell(missing, "ex2-answer"))
     own_cell = copy("def best_width(eta, slope):\n    return helper(eta, slope)", RIGHT[1])
+    own_cell.cells.insert(2, new_code_cell("helper = lambda eta, slope: (1 + slope**2 / eta) ** -0.5"))
     folder = hand_in(tmp_path / "in", shuffled=shuffled, colab=colab, renamed=renamed, missing=missing,
                      own_cell=own_cell, **spoofs)
     rows, _ = grade(folder, tmp_path / "grades.csv")
     for name in ("shuffled", "colab", "renamed"):
         assert rows[name, "03.1"]["passed"] and rows[name, "03.2"]["passed"], rows
     assert rows["missing", "03.1"]["passed"] and rows["missing", "03.2"]["status"] == "missing"
-    assert not rows["own_cell", "03.1"]["passed"] and "helper" in rows["own_cell", "03.1"]["hint"]
+    assert not rows["own_cell", "03.1"]["passed"] and "'helper' is not defined" in rows["own_cell", "03.1"]["hint"]
+    assert rows["own_cell", "03.1"]["hint"].endswith("belongs between the exercise's text and its check.")
     assert rows["own_cell", "03.2"]["passed"]
     for name in spoofs:
         assert not rows[name, "03.1"]["passed"], name
@@ -218,6 +222,89 @@ def test_only_answers_count(labs, tmp_path):
         assert "variance" in rows[name, "03.1"]["hint"]     # the hint for what was answered
     for name in spoofs.keys() - {"edited_check", "own_check", "forged"}:
         assert rows[name, "03.1"]["status"] == "tampered" and "leave it as it is" in rows[name, "03.1"]["hint"], name
+
+
+HELPER = "def helper(eta, slope):\n    return (1 + slope**2 / eta) ** -0.5"
+CALLS = "def best_width(eta, slope):\n    return helper(eta, slope)"
+
+
+def with_cells(notebook, before: str, *sources: str):
+    """The copy with cells that its student added above the cell ``before``, which have no names that tell anything."""
+    at = notebook.cells.index(cell(notebook, before))
+    notebook.cells[at:at] = [new_code_cell(source) for source in sources]
+    return notebook
+
+
+def added():
+    """Copies in which code was added between an exercise's text and its check, by how; 03.1 is right in each."""
+    check_1 = cell(tiny_lab(), "ex1-check").source
+    deleted = with_cells(copy(), "ex1-check", RIGHT[0])
+    deleted.cells.remove(cell(deleted, "ex1-answer"))
+    merged = copy(ex1_check=f"{RIGHT[0]}\n\n{check_1}")
+    merged.cells.remove(cell(merged, "ex1-answer"))
+    unchecked = with_cells(copy(RIGHT[0]), "ex1-answer", "import math")
+    unchecked.cells.remove(cell(unchecked, "ex1-check"))
+    made = {
+        "above": with_cells(copy(CALLS), "ex1-answer", HELPER),
+        "below": with_cells(copy(), "ex1-check", RIGHT[0]),
+        "below_and_above": with_cells(with_cells(copy(), "ex1-check", CALLS), "ex1-answer", HELPER),
+        "above_the_stub": with_cells(copy(), "ex1-answer", RIGHT[0]),
+        "tries": with_cells(copy(f"{CALLS}, 2"), "ex1-check", "print(no_such_name)", "1 +", check_1, RIGHT[0], "",
+                            check_1),
+        "magic": with_cells(copy(), "ex1-check", f"%%time\n{RIGHT[0]}"),
+        "asks_itself": copy(f"{RIGHT[0]}\n\n{check_1}"),
+        "deleted": deleted, "merged": merged, "unchecked": unchecked,
+    }
+    for name in ("above", "below_and_above", "tries"):      # a front end that keeps neither ids nor nbgrader's names
+        bare = made[f"{name}_bare"] = nbformat.from_dict(json.loads(json.dumps(made[name])))
+        for each in bare.cells:
+            each.pop("id"), each.metadata.pop("nbgrader", None)
+    return made
+
+
+@pytest.mark.slow
+def test_code_between_the_text_and_the_check_is_the_answer(labs, tmp_path):
+    elsewhere = {
+        "after_the_check": with_cells(copy(), "ex2", RIGHT[0]),
+        "before_the_text": with_cells(copy(CALLS), "ex1", HELPER)}
+    wrong = {
+        "wrong": with_cells(copy(), "ex1-check", "def best_width(eta, slope):\n    return 1 / (1 + slope**2 / eta)"),
+        "asks_wrongly": copy('def best_width(eta, slope):\n    return 1 / (1 + slope**2 / eta)\n\n'
+                             'check("03.1", best_width)'),
+        "stops": copy("def best_width(eta, slope):\n    return 2\n\nno_such_name")}
+    folder = hand_in(tmp_path / "in", **added(), **elsewhere, **wrong)
+    rows, sentences = grade(folder, tmp_path / "grades.csv")
+    assert sentences == []
+    for name in added():
+        assert rows[name, "03.1"]["passed"] and rows[name, "03.1"]["hint"] == "", (name, rows[name, "03.1"])
+        assert rows[name, "03.2"]["status"] == "not answered", name
+    assert rows["after_the_check", "03.1"]["status"] == "not answered"
+    assert "name 'helper' is not defined" in rows["before_the_text", "03.1"]["hint"]
+    for name in ("wrong", "asks_wrongly"):
+        assert rows[name, "03.1"]["status"] == "not right yet" and "variance" in rows[name, "03.1"]["hint"]
+    assert (rows["stops", "03.1"]["status"], rows["stops", "03.1"]["hint"]) == ("error", (
+        "The cell of the answer stops with NameError: name 'no_such_name' is not defined. What an answer needs beside "
+        "the lab's own variables belongs between the exercise's text and its check."))
+
+
+def test_what_is_taken_as_an_answer():
+    made, lab = added(), tiny_lab()
+    stubs = [cell(lab, f"ex{k}-answer").source for k in (1, 2)]
+    for name, notebook in made.items():
+        assert answers(notebook, lab, LAB)[2] == [stubs[1]], name
+    taken = {name: answers(notebook, lab, LAB)[1] for name, notebook in made.items()}
+    assert taken["above"][0] == HELPER and len(taken["above"]) == 2
+    for name in ("below", "above_the_stub", "deleted"):     # what the lab leaves open comes first
+        assert taken[name] == [stubs[0], RIGHT[0]]
+    assert taken["tries"] == [cell(made["tries"], "ex1-answer").source, "print(no_such_name)", "1 +", RIGHT[0]]
+    assert taken["tries_bare"] == [stubs[0], *taken["tries"]]
+    assert taken["unchecked"] == ["import math", RIGHT[0]]
+    blank = copy("")
+    assert answers(blank, lab, LAB)[1] == [stubs[0]]
+    for spoilt in ({"nbgrader": "x"}, {"nbgrader": ["x"]}, {"nbgrader": {"grade_id": {}}}):
+        blank.cells[3].metadata.update(spoilt)
+        blank.cells[4]["id"], blank.metadata["dgmlab"] = ["x"], "x"
+        assert answers(blank, lab, LAB)[2] == [stubs[1]] and lab_of(blank) == "03"
 
 
 def test_files_that_are_no_submissions(labs, tmp_path):
@@ -231,7 +318,20 @@ def test_files_that_are_no_submissions(labs, tmp_path):
                      "list": "the file is not a whole notebook", "bare": "the file is not a whole notebook",
                      "other": "handed in for lab 03, but it is a copy of lab 04",
                      "nothing": "it has none of the lab's cells for answers"}
-    assert {row["status"] for row in rows.values()} == {"unreadable"} and sentences == []
+    assert {row["status"] for row in rows.values()} == {"unreadable"}
+    assert [sentence.partition(os.sep)[0] for sentence in sentences] == sorted(hints)
+    assert f"broken{os.sep}{LAB}.ipynb cannot be judged: the file is not a whole notebook." in sentences
+
+
+def test_a_folder_without_a_notebook_is_named(labs, tmp_path):
+    folder = hand_in(tmp_path / "in", ada=copy(*RIGHT), __MACOSX="")
+    for name in ("pdfonly", "empty", ".git", "__MACOSX"):
+        (folder / name).mkdir(exist_ok=True)
+    (folder / "pdfonly" / "lab3.pdf").write_text("%PDF")
+    (folder / "__MACOSX" / f"{LAB}.ipynb").unlink()
+    found, sentences = grading.find(folder)
+    assert [each.student for each in found] == ["ada"]
+    assert sentences == ["There is no notebook (*.ipynb) in empty, pdfonly, so nothing of them is judged."]
 
 
 @pytest.mark.parametrize("path, student", [
@@ -274,7 +374,8 @@ def judged(monkeypatch):
         for each in submissions:
             seen.append(each.student)
             for name in ("03.1", "03.2"):
-                each.rows[name] = {"passed": name == "03.1", "hint": "=1+1", "seconds": 0.5, "status": "right"}
+                each.rows[name] = {"passed": name == "03.1", "hint": "=1+1", "seconds": 0.5,
+                                   "status": "right" if name == "03.1" else "timed out"}
             yield each
 
     monkeypatch.setattr(grading, "judge", judge)
@@ -290,7 +391,8 @@ def test_a_table_is_taken_up_where_it_ended(labs, tmp_path, judged):
     assert list(written[0]) == ["student", "exercise", "passed", "hint", "seconds", "status", "submission"]
     assert [(row["student"], row["exercise"], row["passed"]) for row in written] == [
         ("ada", "03.1", "True"), ("ada", "03.2", "False"), ("bob", "03.1", "True"), ("bob", "03.2", "False")]
-    assert written[0]["hint"] == "'=1+1"                # no formula in a spreadsheet
+    assert written[1]["hint"] == "'=1+1"                # no formula in a spreadsheet
+    assert written[0]["hint"] == ""                     # what is said of a right answer is no hint
 
     nbformat.write(copy(RIGHT[0]), folder / "bob" / f"{LAB}.ipynb")
     hand_in(folder, eve=copy())
@@ -319,6 +421,36 @@ def test_an_interrupted_table_is_whole(labs, tmp_path, monkeypatch, judged):
     assert len(grade(folder, out)[0]) == 6 and judged == ["ada", "bob", "eve", "eve"]
 
 
+def test_a_second_table_has_one_row_a_student(labs, tmp_path, judged):
+    folder, points = hand_in(tmp_path / "in", ada=copy(*RIGHT), bob=copy(), cut='{"cells": ['), tmp_path / "points.csv"
+    (folder / "pdfonly").mkdir()
+    arguments = ["grade", str(folder), "-o", str(tmp_path / "grades.csv"), "--points", str(points)]
+    for _ in range(2):                                  # again over its own table
+        result = CliRunner().invoke(cli.main, arguments)
+        assert result.exit_code == 1                    # of something that was left out
+        assert "no notebook (*.ipynb) in pdfonly, so nothing of it is judged" in result.output
+        assert "cannot be judged: the file is not a whole notebook" in result.output
+        assert ("3 students, 6 exercises: 2 right, 4 not right, 0 not answered; stopped at a limit, or ended their "
+                "process: ada (03.2), bob (03.2).") in result.output
+        assert points.read_text() == "student,lab 03 (of 2),total (of 2)\nada,1,1\nbob,1,1\ncut,0,0\n"
+    shutil.rmtree(folder / "cut"), (folder / "pdfonly").rmdir()
+    assert CliRunner().invoke(cli.main, arguments).exit_code == 0
+
+
+def test_points_of_several_labs(tmp_path):
+    rows = [{"student": student, "exercise": exercise, "passed": passed} for student, exercise, passed in (
+        ("eve", "03.1", True), ("ada", "02.1", True), ("ada", "02.2", False), ("ada", "03.1", True),
+        ("eve", "03.2", True))]
+    grading.write_points(tmp_path / "points.csv", rows)
+    assert (tmp_path / "points.csv").read_text().splitlines() == [
+        "student,lab 02 (of 2),lab 03 (of 2),total (of 4)", "ada,1,1,2", "eve,,2,2"]
+
+
+def test_many_that_were_stopped_are_counted():
+    rows = [{"student": f"s{k:02}", "exercise": "03.1", "passed": False, "status": "crashed"} for k in range(12)]
+    assert grading.summary(rows).endswith("s08 (03.1), s09 (03.1) and 2 more.")
+
+
 # -- bad input -------------------------------------------------------------------------------------------------------
 
 def call(*arguments) -> str:
@@ -336,6 +468,10 @@ def test_bad_input_is_one_sentence(labs, tmp_path, monkeypatch):
     assert "There are no notebooks" in call(tmp_path / "none")
     assert "is no table of grades" in call(folder, "-o", tmp_path / "other.csv")
     assert "There is no folder" in call(folder, "-o", tmp_path / "missing" / "grades.csv")
+    assert "is no table of points" in call(folder, "--points", tmp_path / "other.csv")
+    assert "There is no folder" in call(folder, "--points", tmp_path / "missing" / "points.csv")
+    assert "name the same file" in call(folder, "-o", tmp_path / "x.csv", "--points", tmp_path / "x.csv")
+    assert (tmp_path / "other.csv").read_text() == "name,grade\n"
     assert "--timeout" in call(folder, "--timeout", "0") and "--memory" in call(folder, "--memory", "1")
 
     def full(*_):

@@ -1,8 +1,8 @@
 """Grades for a folder of submitted notebooks: `dgmlab grade`.
 
-Of a submission only the answers' cells are taken. They are put into the lab as it stands in the repository and judged
-by its own checks, in a process of their own (:mod:`~dgmlab.classroom.worker`) with limits on time and memory. What
-that keeps apart, and what it does not:
+Of a submission only the answers are taken: the code between an exercise's text and its check. They are put into the lab
+as it stands in the repository and judged by its own checks, in a process of their own
+(:mod:`~dgmlab.classroom.worker`) with limits on time and memory. What that keeps apart, and what it does not:
 
 * A submission has its own process group, folder (empty, removed afterwards) and home, and no way to the notebook that
   is graded. Its processes are all ended with it, those that hide from their parents as well (on Linux).
@@ -47,6 +47,7 @@ from .files import write_text
 COLUMNS = ["student", "exercise", "passed", "hint", "seconds", "status", "submission"]
 LARGEST = 50_000_000        # bytes of a submitted notebook
 PROCESSES = 60              # that a submission may have at a time
+NAMED = 10                  # students whose answers were ended, in the summary
 POLL = 0.1                  # seconds between two looks at what a submission takes
 
 
@@ -59,6 +60,7 @@ class Submission:
         lab: the stem of the lab it was handed in for.
         rows: what was found, by exercise.
         digest: of the notebook and of what it is judged with; a submission with the same one is not judged again.
+        answers: the cells of each answer, by the number of its exercise.
         unread: why there is nothing to judge, in a sentence.
     """
 
@@ -66,7 +68,7 @@ class Submission:
     lab: str
     path: Path
     digest: str = ""
-    answers: dict[int, str] = field(default_factory=dict)
+    answers: dict[int, list[str]] = field(default_factory=dict)
     unread: str = ""
     rows: dict[str, dict] = field(default_factory=dict)
 
@@ -74,7 +76,10 @@ class Submission:
 # -- what was handed in ----------------------------------------------------------------------------------------------
 
 def find(folder: Path) -> tuple[list[Submission], list[str]]:
-    """The submissions in ``folder``, and a sentence for each notebook that is not judged.
+    """The submissions in ``folder``, and a sentence for each notebook and each student's folder that is left out.
+
+    Left out is a notebook of which it is not clear whose it is or which lab it is of, one of which there is a newer
+    one, one in which there is nothing to judge (its exercises are rows all the same), and a folder with no notebook.
 
     A notebook in a folder belongs to the student after whom the topmost folder is named (``ada/03_vae.ipynb``,
     ``ada/03_vae/03_vae.ipynb``); one that lies in ``folder`` itself is named by the student and the lab
@@ -93,8 +98,13 @@ def find(folder: Path) -> tuple[list[Submission], list[str]]:
     if not paths:
         raise LabError(f"There are no notebooks (*.ipynb) in {folder}; it holds a folder a student, or notebooks named "
                        "STUDENT_LAB.ipynb.")
+    empty = _without(folder, paths)
+    if empty:
+        sentences.append(f"There is no notebook (*.ipynb) in {', '.join(empty)}, so nothing of "
+                         f"{'it' if len(empty) == 1 else 'them'} is judged.")
+    labs: dict[str, object] = {}
     for path in paths:
-        submission = _submission(path, path.relative_to(folder))
+        submission = _submission(path, path.relative_to(folder), labs)
         if isinstance(submission, str):
             sentences.append(f"{path.relative_to(folder)} is left out: {submission}.")
             continue
@@ -105,11 +115,20 @@ def find(folder: Path) -> tuple[list[Submission], list[str]]:
                              f"{submission.student}'s newer one of lab {submission.lab[:2]}.")
             submission = newer
         found[key] = submission
+    sentences += [f"{each.path.relative_to(folder)} cannot be judged: {each.unread}." for each in found.values()
+                  if each.unread]
     return [found[key] for key in sorted(found, key=lambda key: (key[1], key[0]))], sentences
 
 
-def _submission(path: Path, inside: Path) -> Submission | str:
-    """The submission in ``path``, or why there is none."""
+def _without(folder: Path, paths: list[Path]) -> list[str]:
+    """The students' folders in which none of the ``paths`` lies."""
+    used = {path.relative_to(folder).parts[0] for path in paths}
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name not in used
+                  and not path.name.startswith((".", "__")))        # such as __MACOSX
+
+
+def _submission(path: Path, inside: Path, labs: dict) -> Submission | str:
+    """The submission in ``path``, or why there is none; ``labs`` keeps the labs that were read, by their stems."""
     student, told = (inside.parts[0] if len(inside.parts) > 1 else None), _lab_in(inside.stem)
     for part in inside.parts[1:-1]:
         told = told or _lab_in(part)
@@ -132,7 +151,9 @@ def _submission(path: Path, inside: Path) -> Submission | str:
     elif number is not None and number != lab[:2]:
         submission.unread = f"handed in for lab {lab[:2]}, but it is a copy of lab {number}"
     else:
-        submission.answers = answers(notebook)
+        if lab not in labs:
+            labs[lab] = notebooks.read(notebooks.find(lab))
+        submission.answers = answers(notebook, labs[lab], lab)
         if not submission.answers:
             submission.unread = "it has none of the lab's cells for answers"
     return submission
@@ -456,7 +477,7 @@ def grade(folder: Path, out: Path, *, scale: str = "lab", jobs: int = 1, limits:
         progress: called with the number of submissions, then used like tqdm's bar.
 
     Returns:
-        The rows, and a sentence for each notebook that was left out.
+        The rows, and a sentence for each notebook and each folder that was left out.
     """
     limits = limits or Limits()
     submissions, sentences = find(folder)
@@ -511,6 +532,7 @@ def _enter(table: dict, submission: Submission, names: list[str], limits: Limits
     for name in names:
         row = submission.rows[name]
         hint = row["hint"] or DIED.get(row["status"], "").format(timeout=limits.timeout, memory=limits.memory)
+        hint = "" if row["passed"] else hint            # what is said of a right answer is no hint
         table[submission.student, name] = {
             "student": submission.student, "exercise": name, "passed": row["passed"],
             # A spreadsheet takes what begins like this for a formula.
@@ -546,10 +568,46 @@ def write_table(path: Path, table: dict[tuple[str, str], dict]) -> None:
 
 
 def summary(rows: list[dict]) -> str:
-    """How many of how many were right, in a line."""
+    """How many of how many were right, in a line, and whose answers were ended."""
     students, right = {row["student"] for row in rows}, sum(row["passed"] for row in rows)
     open_ = sum(row["status"] in ("not answered", "missing") for row in rows)
-    died = sum(row["status"] in DIED for row in rows)
+    died = [f"{row['student']} ({row['exercise']})" for row in rows if row["status"] in DIED]
+    named = ", ".join(died[:NAMED]) + f" and {len(died) - NAMED} more" * (len(died) > NAMED)
     return (f"{len(students)} student{'s' * (len(students) != 1)}, {len(rows)} exercises: {right} right, "
             f"{len(rows) - right - open_} not right, {open_} not answered"
-            f"{f'; {died} were stopped at a limit or ended their process' if died else ''}.")
+            f"{f'; stopped at a limit, or ended their process: {named}' if died else ''}.")
+
+
+def write_points(path: Path, rows: list[dict]) -> None:
+    """Write a second table, of one row a student: the points (exercises that are right) by lab, and in all.
+
+    The points of a lab are empty if it was not handed in.
+    """
+    labs: dict[str, set[str]] = {}
+    for row in rows:
+        labs.setdefault(row["exercise"][:2], set()).add(row["exercise"])
+    heads = {lab: f"lab {lab} (of {len(labs[lab])})" for lab in sorted(labs)}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["student", *heads.values(), f"total (of {sum(map(len, labs.values()))})"])
+    for student in sorted({row["student"] for row in rows}):
+        mine = [row for row in rows if row["student"] == student]
+        points = {lab: sum(row["passed"] for row in mine if row["exercise"][:2] == lab) for lab in heads
+                  if any(row["exercise"][:2] == lab for row in mine)}
+        writer.writerow([student, *(points.get(lab, "") for lab in heads), sum(points.values())])
+    write_text(path, text.getvalue())
+
+
+def check_points(path: Path) -> None:
+    """Whether :func:`write_points` may write there.
+
+    Raises:
+        LabError: there is a file already that is no such table.
+    """
+    try:
+        first = path.read_text(encoding="utf-8").partition("\n")[0] if path.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabError(f"{path} cannot be read ({type(error).__name__}); name another file with --points.") from error
+    if first and not re.match(r"student,(lab \d\d |total )", first):
+        raise LabError(f"{path} is no table of points (its first line would begin with student,lab), and nothing is "
+                       "written over it; name another file with --points.")

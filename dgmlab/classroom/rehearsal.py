@@ -53,10 +53,10 @@ def rehearse(path: Path, scale: str, jobs: int = 1) -> dict:
     tasks, wrong = exercises(notebook, path.stem), mistakes(path.stem[:2])
     most = max([0, *(len(each) for each in wrong.values())])
     tries = [Submission("solution", path.stem, path,
-                        answers={task.number: filled(task.answer, task.solution) for task in tasks})]
+                        answers={task.number: [filled(task.answer, task.solution)] for task in tasks})]
     for k in range(most):
         tries.append(Submission(str(k), path.stem, path, answers={
-            task.number: with_answer(task.answer, wrong[task.name][k]["answer"]) for task in tasks
+            task.number: [with_answer(task.answer, wrong[task.name][k]["answer"])] for task in tasks
             if k < len(wrong.get(task.name, []))}))
     took: list[dict] = []
     for _ in judge(path, tries, scale=scale, jobs=jobs, limits=Limits(timeout=1200, memory=8192), ready=took.append):

@@ -29,6 +29,7 @@ from types import FunctionType, ModuleType
 
 LONGEST = 3000              # bytes of a hint: a line to a pipe is written whole only up to 4,096
 FILE_MB = 200               # the largest file that a submission may write
+BELONGS = " What an answer needs beside the lab's own variables belongs between the exercise's text and its check."
 LAZY = {"torch", "numpy"}                       # replace some of their own functions when these are first called
 CAN_FORK = sys.platform.startswith("linux")     # elsewhere a fork of what uses system libraries is not safe
 
@@ -45,7 +46,6 @@ def main() -> None:
             if error is not None:
                 send(failed=f"its cell {number} stopped with {_sentence(error)}")
                 return
-        del shell.user_ns["check"]
         judging = Judging(shell)
     except Exception as error:
         send(failed=_sentence(error))
@@ -108,7 +108,8 @@ def _judge_one(judging: Judging, job: dict, channel) -> None:
     for part in parts:
         name = part["exercise"]
         if not part["judge"]:                           # judged by an earlier copy; a later answer may build on it
-            run(judging.shell, part["answer"])
+            for source in part["answer"]:
+                run(judging.shell, source)
             continue
         send(id=identity, begin=name)
         began, used = time.monotonic(), time.process_time()
@@ -125,15 +126,16 @@ class Judging:
 
         self.shell = shell
         self._judge, self._NotYet = check.judge, check.NotYet
+        shell.user_ns["check"] = check.check            # for answers that ask for their check themselves
         # Imported now, so that they are watched.
         check.exercises()
         self._kept = {place: thing for place, thing in _watched()}
 
     def judge(self, part: dict) -> tuple[str, bool, str]:
-        """(status, passed, hint) of one exercise: its ``answer`` cell is run, and its ``check`` cell is evaluated.
+        """(status, passed, hint) of one exercise: the cells of its ``answer`` are run, its ``check`` cell is evaluated.
 
-        What the check is given by name is the lab's own, and taken before the answer's cell is run: an answer cannot
-        put something else in its place.
+        What the check is given by name is the lab's own, and taken before the answer's cells are run: an answer cannot
+        put something else in its place. The hint after an error is this error; without it the answer may be another.
         """
         space = self.shell.user_ns
         before, call = check_call(part["check"])
@@ -141,16 +143,17 @@ class Judging:
         for keyword in call.keywords:
             try:
                 context[keyword.arg] = _value(keyword.value, space)
-            except Exception:                           # made only by the answer's cell
+            except Exception:                           # made only by the answer's cells
                 pass
-        error = run(self.shell, part["answer"])
+        errors = [run(self.shell, source) for source in part["answer"]]
+        error = next((each for each in errors if each is not None and not isinstance(each, self._NotYet)), None)
         swapped = self._swapped()
         if swapped:
             return "tampered", False, (f"The answer puts something else in the place of {swapped}, which the checks "
                                        "rely on; leave it as it is.")
         said = f"The cell of the answer stops with {_sentence(error)}." if error is not None else ""
         if isinstance(error, NameError):
-            said += " What an answer needs beside the lab's own variables belongs into its cell."
+            said += BELONGS
         try:
             _execute(before, space)
             answers = [_value(argument, space) for argument in call.args[1:]]
@@ -158,15 +161,18 @@ class Judging:
                         if keyword.arg not in context}
             outcome = self._judge(part["exercise"], *answers, **context)
         except BaseException as wrong:                  # a student's function may raise anything, SystemExit too
-            return "stopped", False, said or f"The check stops with {_sentence(wrong)}."
+            return "error", False, said or f"The check stops with {_sentence(wrong)}."
         swapped = self._swapped()                       # by a function that the check has called
         if swapped:
             return "tampered", False, f"The answer puts something else in the place of {swapped}; leave it as it is."
         if outcome.passed:
             return "right", True, outcome.says
+        if said:
+            return "error", False, said
         if not outcome.answered:
-            return ("stopped", False, said) if said else ("not answered", False, "not answered yet")
-        return "not right yet", False, " ".join(filter(None, [said, outcome.says]))
+            return "not answered", False, "not answered yet"
+        # An answer that is a function is called by the check.
+        return "not right yet", False, outcome.says + BELONGS * ("NameError" in outcome.says)
 
     def _swapped(self) -> str | None:
         """The name of a function or class that is not what it was before the answers; None if there is none."""
@@ -230,7 +236,6 @@ def _shell():
     shell = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
     for name in ("exit", "quit"):
         shell.user_ns[name] = sys.exit                  # IPython's own ask a front end that is not there
-    shell.user_ns["check"] = None
     return shell
 
 

@@ -87,6 +87,8 @@ def handout(labs, out, solutions, instructor, portable):
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               default=Path("grades.csv"),
               help="The table; what it holds already is not judged again.  [default: ./grades.csv]")
+@click.option("--points", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="A second table, of one row a student: points per lab and in total.")
 @click.option("--jobs", type=click.IntRange(min=1), help="How many at a time.  [default: one a core]")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", default=120, show_default=True,
               help="The longest that an exercise may take.")
@@ -95,29 +97,43 @@ def handout(labs, out, solutions, instructor, portable):
 @click.option("--scale", type=click.Choice(["smoke", "lab"]), default="lab", show_default=True,
               help="At which the labs are run; answers that are numbers were found at the students' scale.")
 @click.option("--again", is_flag=True, help="Judge anew what the table holds already.")
-def grade(folder, out, jobs, timeout, memory, scale, again):
+def grade(folder, out, points, jobs, timeout, memory, scale, again):
     """Judge submitted notebooks into one table.
 
     DIR holds a folder a student (ada/03_vae.ipynb, ada/03_vae/03_vae.ipynb), or notebooks named STUDENT_LAB.ipynb. Only
-    the answers' cells are taken from them; the lab and its checks are the repository's own. Each submission runs in a
-    process of its own with limits; the network, and this user's files, are not kept from it (see labs/README.md). The
-    exit code is 1 if a notebook had to be left out.
+    the answers are taken from them, the code between an exercise's text and its check; the lab and its checks are the
+    repository's own. Each submission runs in a process of its own with limits; the network, and this user's files, are
+    not kept from it (see labs/README.md).
+
+    The table has one row a student and exercise. An exercise that is right is one point.
+
+    The exit code is 1 if something was left out, and a line names it: a folder without a notebook, a notebook that does
+    not tell whose it is or which lab it is of, the older one of two, or one that cannot be judged, such as half a file
+    (it is in the table, without points).
     """
     import os
     import sys
 
     from tqdm import tqdm
 
-    from ..classroom.grading import Limits, summary
+    from ..classroom.grading import Limits, check_points, summary, write_points
     from ..classroom.grading import grade as judge_all
 
-    if not out.absolute().parent.is_dir():
-        raise click.UsageError(f"There is no folder {out.absolute().parent} to write {out.name} to; make it first.")
+    for each in filter(None, (out, points)):
+        if not each.absolute().parent.is_dir():
+            raise click.UsageError(f"There is no folder {each.absolute().parent} to write {each.name} to; make it "
+                                   "first.")
+    if points:
+        if points.absolute() == out.absolute():
+            raise click.UsageError("-o and --points name the same file; they are two tables.")
+        check_points(points)
     rows, left_out = judge_all(folder, out, scale=scale, jobs=jobs or os.cpu_count() or 1, again=again,
                                limits=Limits(timeout, memory),
                                progress=lambda total: tqdm(total=total, desc="judged", unit="notebook"))
     for sentence in left_out:
         click.echo(f"dgmlab: {sentence}", err=True)
+    if points:
+        write_points(points, rows)
     click.echo(f"{out}: {summary(rows)}")
     sys.exit(1 if left_out else 0)
 
