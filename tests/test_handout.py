@@ -45,7 +45,7 @@ def test_a_students_copy_holds_no_answers(stem):
     made, tasks = handout.student(notebook, stem), exercises(notebook, stem)
     nbformat.validate(made)
     assert [task.name for task in tasks] == judged(stem[:2])
-    assert answers(made) == {task.number: task.answer for task in tasks} and lab_of(made) == stem[:2]
+    assert answers(made, notebook, stem) == {task.number: [task.answer] for task in tasks} and lab_of(made) == stem[:2]
     kept = [cell.id for cell in notebook.cells if "solution" not in lab_format.tags(cell)]
     assert [cell.id for cell in made.cells] == kept
     text = json.dumps(made)
@@ -53,7 +53,7 @@ def test_a_students_copy_holds_no_answers(stem):
         json.dumps(task.solution)[1:-1] in text for task in tasks)
     guessing = False
     for cell, original in zip(made.cells, (cell for cell in notebook.cells if cell.id in kept), strict=True):
-        assert cell.source == original.source
+        assert cell.source == original.source.replace(f" {handout.ABOUT_SOLUTIONS}", "")
         if cell.cell_type == "markdown":
             guessing = "**Predict" in cell.source or guessing and not lab_format.SECTION.search(cell.source)
         else:
@@ -70,11 +70,13 @@ def test_a_copy_with_solutions_leaves_nothing_open(stem):
     made = handout.solved(notebook, stem)
     nbformat.validate(made)
     for task in exercises(notebook, stem):
-        source = answers(made)[task.number]
+        source = next(cell.source for cell in made.cells if cell.id == f"ex{task.number}-answer")
         assert not lab_format.open_names(source)
         assert lab_format.open_names(task.answer) <= lab_format.assigned(source)
         assert source.count("### BEGIN SOLUTION") == source.count("### END SOLUTION") == 1
-        assert "check(" not in source
+        assert answers(made, notebook, stem)[task.number] == [source] and "check(" not in source
+        given = [line.split("  #")[0].strip() for line in task.answer.splitlines() if re.match(r"\s*\w+ = [^.]", line)]
+        assert all(source.count(f"{line}\n") <= 1 for line in given)      # no line of the lab's stands there twice
     assert not [cell for cell in made.cells if "solution" in lab_format.tags(cell)]
 
 
@@ -99,10 +101,38 @@ def test_links_lead_somewhere_or_are_none(tmp_path):
     assert "03_vae.ipynb" not in (tmp_path / "one" / "00_start_here.ipynb").read_text(encoding="utf-8")
 
 
+def test_a_solution_repeats_nothing_of_what_is_given():
+    answer = "with quiet():\n    codes = encode(x)\nlow = min(codes)\n\nbits = ..."
+    solution = ("### BEGIN SOLUTION\nlow = min(codes)\nwith quiet():\n    codes = encode(x)\n    bits = 4\n"
+                "check(\"03.1\", bits)\n### END SOLUTION")
+    assert filled(answer, solution) == ("with quiet():\n    codes = encode(x)\nlow = min(codes)\n\n### BEGIN SOLUTION\n"
+                                        "with quiet():\n    bits = 4\n### END SOLUTION")
+    alone = "with quiet():\n    codes = encode(x)\nbits = 4"
+    assert alone in filled(answer, f"### BEGIN SOLUTION\n{alone}\ncheck(\"03.1\", bits)\n### END SOLUTION")
+
+
 def test_the_readme_for_students_comes_along(tmp_path):
     call("3", "-o", tmp_path / "one")
     text = (tmp_path / "one" / "README.md").read_text(encoding="utf-8")
     assert text.startswith("# How to use the labs") and text.count("\n# ") == 0
+    assert "what stands between an exercise's text and its check" in " ".join(text.split())
+    for only_in_a_clone in ("git ", "dgmlab lab", "dgmlab run", "in a clone"):
+        assert only_in_a_clone not in text
+    assert "\n\n\n" not in text
+
+
+@pytest.mark.parametrize("option", [[], ["--solutions"]])
+def test_copies_do_not_speak_of_solutions_that_are_not_there(tmp_path, option):
+    call(*option, "-o", tmp_path / "all")
+    for path in (tmp_path / "all").iterdir():
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".ipynb":
+            of_lab, of_copy = ("\n".join(each.source for each in made.cells if each.cell_type == "markdown")
+                               for made in (lab(path.stem), notebooks.read(path)))
+            assert of_lab.count(handout.ABOUT_SOLUTIONS) == 1, f"{path.stem} says in other words where solutions are"
+            text = of_copy
+        text = text.replace("A collapsed cell (•••) only draws a picture", "")
+        assert not re.search(r"solution|collapsed", text, re.I), path.name
 
 
 # -- nbgrader --------------------------------------------------------------------------------------------------------
@@ -217,6 +247,12 @@ def test_notes_say_what_was_measured_and_what_was_not(tmp_path, monkeypatch):
     text = notes(notebook, "03_vae")
     assert text.startswith("# Lab 03 · The variational autoencoder: notes for the instructor")
     assert re.search(r"\| lab \(what a student runs\) \| 61 s \| 40 s \| \d+ cores", text)
+    assert "smoke scale" not in text
+    rehearsal.RECORDS.joinpath("03.json").unlink()
+    rehearsal.save(notebooks.find("03"), {"smoke": {"seconds": 7.0, "cpu": 6.2, "exercises": found}})
+    quick = notes(notebook, "03_vae")
+    assert quick.count("→ ") == quick.count("→ (at smoke scale, where numbers mean nothing) hint")
+    assert quick.count(r"(at smoke scale, where numbers mean nothing) *says \*why\**") == 5
     assert text.count("| not measured |") == 2 and "before the lab was last changed" not in text
     assert "return (1 + slope**2 / eta) ** -0.5" in text and "SOLUTION" not in text and "→ hint 1" in text
     assert r"says \*why\*" in text and text.count("\n### ") == 5

@@ -3,8 +3,9 @@
 A student's copy is the lab without its solutions. Saved outputs that give something away are cleared: those of the
 exercises, and in a section every output that comes after a **Predict**, which asks for a guess first; they come back
 when the cell is run. In a copy with solutions each answer's cell holds the solution in place of what it left open. Both
-carry nbgrader's names and marks on the cells of the exercises (its schema, version 3). What the copies link to comes
-along, and the part of labs/README.md that is for students.
+carry nbgrader's names and marks on the cells of the exercises (its schema, version 3). Neither holds the labs' cells of
+solutions, and so neither speaks of them. What the copies link to comes along, and the part of labs/README.md that is
+for students, without what holds in a clone only.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from .exercises import exercises, filled
 from .files import empty_folder, write_bytes, write_text
 
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|mailto:|#)([^)\s]+)\)")
+# What the labs and their README say of the solutions, in the same words everywhere.
+ABOUT_SOLUTIONS = "The collapsed cell after the check holds a solution: click its `•••` to open it."
+IN_A_CLONE = "<!-- in a clone -->"                  # in a line of that README which is for a clone of the repository
 PICTURE = re.compile(r"!\[[^\]]*\]\((?!https?:|data:|attachment:)([^)\s]+)\)")
 
 
@@ -44,6 +48,7 @@ def _copied(notebook, stem: str, kind: str):
     guessing = False
     for cell in made.cells:
         if cell.cell_type == "markdown":
+            cell.source = _without_solutions(cell.source)
             if lab_format.SECTION.search(lab_format.without_code(cell.source)):
                 guessing = False
             guessing = guessing or "**Predict" in cell.source
@@ -60,6 +65,11 @@ def _copied(notebook, stem: str, kind: str):
         if match:
             cell.metadata["nbgrader"] = nbgrader(cell.id, match[1])
     return made
+
+
+def _without_solutions(text: str) -> str:
+    """The text without the sentence on the labs' cells of solutions."""
+    return re.sub(rf"\s?{re.escape(ABOUT_SOLUTIONS)}", "", text)
 
 
 def nbgrader(name: str, kind: str) -> dict:
@@ -108,6 +118,8 @@ def write(paths: Iterable[Path], out: Path, *, kind: str = "student", carried: b
         content = path.read_bytes()
         if path.suffix == ".md":
             text = re.split(r"(?m)^(?=# How to (?:teach|write))", content.decode())[0]      # what is for students
+            text = "".join(line for line in text.splitlines(keepends=True) if IN_A_CLONE not in line)
+            text = _without_solutions(text)
             content = _relinked(text, path.parent, kept | {each.name for each in linked}, set()).encode()
         write_bytes(out / path.name, content)
     if carried:
