@@ -359,25 +359,28 @@ def test_the_page_leads_with_what_was_found(clone, monkeypatch):
     (clone / "labs").mkdir()
     for name, title in (("90_luck", "# Lab 90 · Luck\n\nYou try it."), ("90_luck.out", "# Of a run")):
         (clone / "labs" / f"{name}.ipynb").write_text(json.dumps({"cells": [{"source": [title]}]}))
-    monkeypatch.setattr(claims, "all_claims", lambda: [*TOGETHER, claim("91.less", expected=(3, 4))])
+    monkeypatch.setattr(claims, "all_claims", lambda: [*TOGETHER, claim("91.less", expected=(3, 4)),
+                                                        claim("91.open", expected=(2, 3), no_effect=None)])
     assert call("--save").exit_code == 0
     head, *sections = (clone / "data" / "claims" / "README.md").read_text().split("\n## ")
-    assert "\n**4 claims: 2 reproduced, 1 direction only, 1 not reproduced.**\n" in head
+    assert "\n**5 claims: 2 reproduced, 1 direction only, 2 not reproduced.**\n" in head
     assert [line for line in head.splitlines() if line.startswith("|")] == [
         "| lab | claims | reproduced | direction only | not reproduced | stale |",
         "| --- | --- | --- | --- | --- | --- |",
         "| [Lab 90 · Luck](#lab-90) | 2 | 2 | 0 | 0 | 0 |",
-        "| [Lab 91](#lab-91) | 2 | 0 | 1 | 1 | 0 |",
-        "| all | 4 | 2 | 1 | 1 | 0 |"]
-    not_shown, direction, lab_90, lab_91 = sections
-    assert not_shown.startswith("What did not show\n\n* [`91.steady`](#91.steady): Sentence of 91.steady: ")
-    assert direction.startswith("What showed in direction only\n\n* [`91.less`](#91.less): ")
+        "| [Lab 91](#lab-91) | 3 | 0 | 1 | 2 | 0 |",
+        "| all | 5 | 2 | 1 | 2 | 0 |"]
+    not_shown, undecided, direction, lab_90, lab_91 = sections
+    assert not_shown.startswith("What did not show\n\nNot reproduced: ")
+    assert "* [`91.steady`](#91.steady): Sentence of 91.steady: " in not_shown and "91.open" not in not_shown
+    assert undecided.startswith("What stays open\n\n") and "* [`91.open`](#91.open): " in undecided
+    assert direction.startswith("What showed in direction only\n\n") and "* [`91.less`](#91.less): " in direction
     assert "expected 3 to 4, ours 2.08 [1.98, 2.18]." in direction
     assert lab_90.startswith("Lab 90 · Luck\n\n2 claims: 2 reproduced. [The notebook](../../labs/90_luck.ipynb).\n")
     assert ('\n| <a id="90.gain"></a>`90.gain`: Sentence of 90.gain: P &lt; N\\*D, \\|a\\| is &lt;b>. '
             "| a paper, table 1 | gain, nats | 1 to 3 | 2.08 [1.98, 2.18] | **reproduced** | 5 "
             "| `dgmlab claims 90.gain --seeds 5` |\n") in lab_90
-    assert '<a id="lab-91"></a>' in lab_90 and lab_91.startswith("Lab 91\n\n2 claims: ")
+    assert '<a id="lab-91"></a>' in lab_90 and lab_91.startswith("Lab 91\n\n3 claims: ")
 
 
 def test_what_was_measured_of_other_code_is_stale(clone, monkeypatch):

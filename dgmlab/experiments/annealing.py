@@ -381,7 +381,8 @@ CLAIMS = [
           THREE + " Then both go on for 3,000 steps at beta = 1.", note="When the schedules end, the monotonic run has "
           "trained at beta = 1 for 2,250 steps and the cyclical one for 375, and at beta = 1 the KL falls slowly: a "
           "comparison at that step alone is not fair."),
-    Claim("04.afterwards_whole", FU + "sec. 4.1", "None of the lead is lost.",
+    Claim("04.afterwards_whole", FU + "sec. 4.1", "None of the cycles' lead in KL is lost when training goes on at "
+                                                  "beta = 1.",
           afterwards, "loss_of_lead", "lead in KL when the schedules end - lead 3,000 steps later, nats",
           (-INFINITE, 0.1), THREE + " Then both go on for 3,000 steps at beta = 1.", no_effect=None),
     Claim("04.separation", FU + "fig. 3", "Cyclical annealing separates the sequences in the latent space better.",
@@ -397,11 +398,12 @@ CLAIMS = [
           (0, INFINITE), GRID, note="The claim is nobody's: it is what would make the published comparison unfair. "
           "The effect is near 0 with constant beta and largest with cyclical; see data/bench/annealing_grid.json."),
     Claim("04.confound_lr_shape", "what the released code changes besides beta",
-          "It does so by its shape, not by its lower mean rate.",
+          "Restarting the learning rate raises the KL by its shape, not by its lower mean rate.",
           three_schedules, "by_shape", "KL, restarts - constant rate of the same mean, mean over three schedules of "
           "beta, nats", (0, INFINITE), GRID + " The third learning rate is constant at 5e-4.",
           note="The claim is nobody's, as the one before."),
-    Claim("04.published_contrast", FU + "released code", "Both together, as in the released scripts, raise the KL.",
+    Claim("04.published_contrast", FU + "released code", "Cycles of beta and restarts of the learning rate together, "
+                                                         "as in the released scripts, raise the KL.",
           three_schedules, "published", "KL, cyclical with restarts - monotonic at a constant rate, nats",
           (0, INFINITE), GRID),
     *(Claim(f"04.cure_{identity}", source, f"The KL is kept by {what}.", cures, f"gain.{name}",

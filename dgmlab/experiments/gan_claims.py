@@ -92,11 +92,11 @@ CLAIMS = [
           games, "ratio_150", "norm of G's minimax gradient ÷ that of the non-saturating one, on one state, after D "
           "has learnt alone for 150 steps", (0.0, 1e-3), GAME.format(eps="1e-3"), no_effect=1.0, ratio=True),
     Claim("06.minimax_stands_still", LECTURE,
-          "From there G does not learn by the minimax cost: it covers no mode, or one.",
+          "From a D that is sure, G does not learn by the minimax cost: it covers no mode, or one.",
           games, "modes_minimax_150", "modes covered of 8, minimax", (-INFINITE, 1.5), GAME.format(eps="1e-3"),
           no_effect=8.0, note="It takes the larger epsilon: see 06.adam_hides_it."),
     Claim("06.non_saturating_learns", LECTURE,
-          "From there G does learn by the non-saturating cost: it covers 7 modes or more.",
+          "From a D that is sure, G does learn by the non-saturating cost: it covers 7 modes or more.",
           games, "modes_150", "modes covered of 8, non-saturating", (7, INFINITE), GAME.format(eps="1e-3"),
           no_effect=0.0, note="7 on average, but 6 in one seed of five: after a head start of D this cost, too, ends "
                               "with fewer modes (7 or 8 without one)."),
@@ -134,7 +134,7 @@ CLAIMS = [
           "A GAN need not lose modes: well played, it covers all 8 of the ring.",
           ring, "modes", "modes covered of 8", (7.5, INFINITE), SHARP, no_effect=None),
     Claim("06.ring_good", "Metz et al. 2017, arXiv:1611.02163 (the ring)",
-          "And more than nine in ten of its samples lie on one of them.",
+          "More than nine in ten samples of a GAN that is well played lie on a mode of the ring.",
           ring, "good", "share of samples within 3 sd of a mode", (0.9, 1.0), SHARP, no_effect=None,
           note="Of the data themselves, 0.989 lie there. With constant learning rates of 1e-3 it was 0.5 to 0.7 after "
                "3,000 steps (seed 0). Averaging G's weights adds nothing where the learning rates fall."),

@@ -269,7 +269,8 @@ CLAIMS = [
           "The Fréchet distance of a perfect generator falls as more samples are drawn.", sizes, "frechet",
           "mean at 100 samples ÷ mean at 1,000", (3, INFINITE), TWIN + " Means of 20 draws.", no_effect=1.0, ratio=True,
           note="The true distance is 0 at every number of samples."),
-    Claim("07.kid_bias", BINKOWSKI + ", sec. 4", "KID has no such bias.", sizes, "kid_bias",
+    Claim("07.kid_bias", BINKOWSKI + ", sec. 4", "KID does not depend on how many samples are drawn.", sizes,
+          "kid_bias",
           "mean at 100 samples less mean at 2,000, in standard deviations of one estimate at 100", (-0.25, 0.25), TWIN +
           " 100 draws of 100 and 10 of 2,000.", no_effect=None,
           note="In the same unit the Fréchet distance's bias is about 3. No bias is not no scatter: KID's is large."),
@@ -309,5 +310,5 @@ CLAIMS = [
     _notices("collapse_recall", "30 images only", "recall", "recall", KYNK + ", sec. 3",
              "Recall notices a generator that makes 30 images over and over."),
     _misses("collapse_precision", "30 images only", "precision", "precision", KYNK + ", sec. 3",
-            "Precision does not notice it."),
+            "Precision does not notice a generator that makes 30 images over and over."),
 ]

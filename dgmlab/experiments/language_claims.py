@@ -103,7 +103,7 @@ CLAIMS = [
           language, "constant_kl", "KL on the test sentences, nats per sentence", (-INFINITE, 0.1), SETTINGS,
           no_effect=None),
     Claim("05.constant_is_lm", FU + "sec. 1 (the blog: the VAE then behaves like a standard RNN language model)",
-          "It is then no better a model of sentences than a plain LSTM.",
+          "With a constant KL weight of 1 a language VAE is no better a model of sentences than a plain LSTM.",
           language, "constant_ppl", "perplexity: VAE at constant beta ÷ LSTM without z", (0.97, 1.03), SETTINGS,
           no_effect=None, ratio=True,
           note="The mean is 1; five seeds of two networks with other initial weights leave an interval a little wider "
@@ -115,7 +115,7 @@ CLAIMS = [
                "the vanishing. So it was at 1,000 steps, and with a longer wait at beta = 0 (one seed "
                "each, validation split). `python -m dgmlab.experiments.language` trains at the size of Penn Treebank."),
     Claim("05.cyclical_perplexity", FU + "sec. 5.1",
-          "It does so at the same perplexity.",
+          "On real text the cyclical schedule has the perplexity of the monotonic one.",
           language, "cyclical_ppl", "perplexity: cyclical ÷ monotonic", (0.98, 1.02), SETTINGS, no_effect=None,
           ratio=True),
     Claim("05.beta_effect", FU + "sec. 5.1, with the learning rate held fixed",
@@ -148,7 +148,8 @@ CLAIMS = [
           note="After so short a pre-training no code is clear of always naming the commonest class (0.52), so that "
                "there is hardly a difference to be found."),
     Claim("05.probe_autoencoder", FU + "sec. 5.3",
-          "They are better features than those of an autoencoder (the VAE at beta = 0).",
+          "Codes pre-trained with the cyclical schedule are better features than an autoencoder's (the VAE at beta = "
+          "0).",
           language, "probe_ae", "accuracy with 10 % of the labels: cyclical - autoencoder", (0, INFINITE), PROBE),
     Claim("05.probe_bag", "Zhao et al. 2017, sec. 3.3 (that the code must then hold the words)",
           "A code that had to tell the words is a better feature than that of the cyclical schedule.",
@@ -162,11 +163,11 @@ CLAIMS = [
           "In a conditional VAE too, the cyclical schedule keeps at least twice the KL.",
           answering, "kl", "KL: cyclical ÷ monotonic", (2, INFINITE), TALK, no_effect=1.0, ratio=True),
     Claim("05.dialogue_recall", FU + "sec. 5.2",
-          "Its answers cover more of the valid dialogue acts.",
+          "With the cyclical schedule the answers of a conditional VAE cover more of the valid dialogue acts.",
           answering, "recall_plain", "share of the valid acts among 10 answers: cyclical - monotonic", (0, INFINITE),
           TALK, note="An LSTM that draws its words covers three quarters of the acts without any help from z."),
     Claim("05.dialogue_recall_bag", FU + "sec. 5.2 (whose models all have the bag-of-words loss)",
-          "So they do where both have the bag-of-words loss.",
+          "With the cyclical schedule the answers cover more of the acts also where both have the bag-of-words loss.",
           answering, "recall_bag", "share of the valid acts among 10 answers: cyclical - monotonic", (0, INFINITE),
           TALK),
     Claim("05.dialogue_bag", "Zhao et al. 2017, sec. 3.3",
@@ -174,7 +175,7 @@ CLAIMS = [
           answering, "bag_by_code", "different answers of 10 if only z is drawn: with the loss - without, mean over "
           "the schedules", (0, INFINITE), TALK),
     Claim("05.dialogue_bag_recall", "Zhao et al. 2017, sec. 5",
-          "With it, more of the valid acts are covered.",
+          "With the bag-of-words loss the answers of a conditional VAE cover more of the valid dialogue acts.",
           answering, "bag_recall", "share of the valid acts among 10 answers: with the loss - without, mean over the "
           "schedules", (0, INFINITE), TALK),
 ]

@@ -327,10 +327,16 @@ def _numbers(own: list[dict], words: Sequence[str]) -> list[str]:
 def _remarkable(everything: list[dict]) -> list[str]:
     """What did not show, and what is stale: not to be looked for among what did."""
     parts = []
-    for word, heading in ((NOT, "What did not show"), (DIRECTION, "What showed in direction only")):
-        own = [each for each in everything if each["verdict"] == word]
+    missed = [each for each in everything if each["verdict"] == NOT]
+    for heading, says, own in (
+            ("What did not show", "Not reproduced: none of the interval lies within what is expected.",
+             [each for each in missed if not _is_open(each)]),
+            ("What stays open", "Not reproduced, but a part of the interval lies within what is expected: more seeds "
+             "may decide it, either way.", [each for each in missed if _is_open(each)]),
+            ("What showed in direction only", "An effect in the direction of the claim, and not of the size.",
+             [each for each in everything if each["verdict"] == DIRECTION])):
         if own:
-            parts.append(f"## {heading}\n\n" + "\n".join(
+            parts.append(f"## {heading}\n\n{says}\n\n" + "\n".join(
                 f"* {_link(each)}: {_text(each['says'])} *{_text(each['measured'])}*: expected "
                 f"{in_words(*each['expected'])}, ours {in_digits(each['mean'], *each['interval'])}"
                 f"{' (stale)' * each['stale']}." for each in own))
@@ -343,6 +349,12 @@ def _remarkable(everything: list[dict]) -> list[str]:
             lines.append(f"* Lab {lab}, {which}; `dgmlab claims {lab} --save` measures them again.")
         parts.append("## What is stale\n\n" + "\n".join(lines))
     return parts
+
+
+def _is_open(record: dict) -> bool:
+    """Whether the interval overlaps with what is expected."""
+    (low, high), (least, most) = record["interval"], record["expected"]
+    return low < most and high > least
 
 
 def _lab(lab: str, own: list[dict]) -> list[str]:

@@ -244,7 +244,8 @@ CLAIMS = [
           "test bound of P = 2,244 minus that of P = 34,884, nats per image", (0, INFINITE),
           SETTINGS.format(width="16 or 256") + "; 100 images: N*D = 6,400",
           note="The wide model has over-trained by then; see 00.stopped_in_time."),
-    Claim("00.stopped_in_time", SOURCE, "The same, if each model is stopped when its validation bound is best.",
+    Claim("00.stopped_in_time", SOURCE, "The condition is a border on few images even if each model is stopped when "
+                                        "its validation bound is best.",
           from_few_to_many, "few images, best", "test bound of P = 2,244 minus that of P = 34,884, nats per image",
           (0, INFINITE), SETTINGS.format(width="16 or 256") + "; 100 images: N*D = 6,400; stopped at the best of "
           "every 250 steps by the bound on the 300 validation images",

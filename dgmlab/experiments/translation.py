@@ -294,7 +294,7 @@ CLAIMS = [
           three_arms, "ratio", "L1 to the truth with the cycle, over that without, after equally many steps",
           (0.0, 2 / 3), _FONTS, no_effect=1.0, ratio=True),
     Claim("08.equal_compute", "the same, with as many operations for both",
-          "It does so as well if the run without a cycle gets the compute that the way back costs.",
+          "Cycle consistency brings it nearer even if the run without a cycle gets the compute that the way back costs.",
           three_arms, "ratio_compute", "L1 to the truth with the cycle, over that without, after equally many "
           "floating-point operations", (0.0, 2 / 3), _FONTS + " Operations are counted by torch.", no_effect=1.0,
           ratio=True),
@@ -303,8 +303,9 @@ CLAIMS = [
           three_arms, "read_gain", "percentage points of held-out letters that a classifier reads right after "
           "translation, with the cycle minus without, after equally many steps", (10.0, INFINITE), _FONTS),
     Claim("08.characters_compute", "the same, with as many operations for both",
-          "More letters stay what they are also at equal compute.", three_arms, "read_gain_compute",
-          "the same difference, after equally many floating-point operations", (10.0, INFINITE), _FONTS),
+          "With the cycle more letters stay what they are also at equal compute.", three_arms, "read_gain_compute",
+          "percentage points of held-out letters that a classifier reads right after translation, with the cycle "
+          "minus without, after equally many floating-point operations", (10.0, INFINITE), _FONTS),
     Claim("08.new_characters", "not in the paper",
           "What the cycle gains, it gains on characters that neither side has shown in training, too.",
           three_arms, "ratio_new", "L1 to the truth of new characters with the cycle, over that without, after equally "

@@ -215,7 +215,7 @@ CLAIMS = [
           note="At equal samples. The pass back through the decoder that gives the slope costs about twice the pass "
                "that gives the value, so that a ratio above 3 pays in time as well."),
     Claim("03.reparameterisation_baseline", "Kingma & Welling 2014, sec. 2.4; Williams 1992 (the baseline)",
-          "They have so even if the score function is helped by a baseline.",
+          "Reparameterised gradients have the lower variance even if the score function is helped by a baseline.",
           encoder_and_gradient, "variance_baseline", "variance of the gradient by the means and log-widths of q: score "
           "function with baseline ÷ reparameterised", (1, INFINITE), ONE, no_effect=1.0, ratio=True,
           note="The baseline is the mean of f over an estimate's other samples; better ones exist."),
