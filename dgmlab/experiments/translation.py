@@ -294,7 +294,8 @@ CLAIMS = [
           three_arms, "ratio", "L1 to the truth with the cycle, over that without, after equally many steps",
           (0.0, 2 / 3), _FONTS, no_effect=1.0, ratio=True),
     Claim("08.equal_compute", "the same, with as many operations for both",
-          "Cycle consistency brings it nearer even if the run without a cycle gets the compute that the way back costs.",
+          "Cycle consistency brings it nearer even if the run without a cycle gets the compute that the way back "
+          "costs.",
           three_arms, "ratio_compute", "L1 to the truth with the cycle, over that without, after equally many "
           "floating-point operations", (0.0, 2 / 3), _FONTS + " Operations are counted by torch.", no_effect=1.0,
           ratio=True),
