@@ -4,8 +4,8 @@ A student's copy is the lab without its solutions. Saved outputs that give somet
 exercises, and in a section every output that comes after a **Predict**, which asks for a guess first; they come back
 when the cell is run. In a copy with solutions each answer's cell holds the solution in place of what it left open. Both
 carry nbgrader's names and marks on the cells of the exercises (its schema, version 3). Neither holds the labs' cells of
-solutions, and so neither speaks of them. What the copies link to comes along, and the part of labs/README.md that is
-for students, without what holds in a clone only.
+solutions, and so neither speaks of them; a student's says instead what counts as an answer. What the copies link to
+comes along, and the part of labs/README.md that is for students, without what holds in a clone only.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from .exercises import exercises, filled
 from .files import empty_folder, write_bytes, write_text
 
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|mailto:|#)([^)\s]+)\)")
-# What the labs and their README say of the solutions, in the same words everywhere.
+# What the labs and their README say of the solutions, in the same words everywhere; and a student's copy instead.
 ABOUT_SOLUTIONS = "The collapsed cell after the check holds a solution: click its `•••` to open it."
+HANDED_IN = "Your answer is all code between an exercise's text and its check; a function that it needs goes there, too."
 IN_A_CLONE = "<!-- in a clone -->"                  # in a line of that README which is for a clone of the repository
 PICTURE = re.compile(r"!\[[^\]]*\]\((?!https?:|data:|attachment:)([^)\s]+)\)")
 
@@ -48,7 +49,7 @@ def _copied(notebook, stem: str, kind: str):
     guessing = False
     for cell in made.cells:
         if cell.cell_type == "markdown":
-            cell.source = _without_solutions(cell.source)
+            cell.source = _without_solutions(cell.source, HANDED_IN if kind == "student" else "")
             if lab_format.SECTION.search(lab_format.without_code(cell.source)):
                 guessing = False
             guessing = guessing or "**Predict" in cell.source
@@ -67,9 +68,9 @@ def _copied(notebook, stem: str, kind: str):
     return made
 
 
-def _without_solutions(text: str) -> str:
-    """The text without the sentence on the labs' cells of solutions."""
-    return re.sub(rf"\s?{re.escape(ABOUT_SOLUTIONS)}", "", text)
+def _without_solutions(text: str, instead: str = "") -> str:
+    """The text without the sentence on the labs' cells of solutions, or with another one in its place."""
+    return re.sub(rf"(\s?){re.escape(ABOUT_SOLUTIONS)}", lambda match: instead and match[1] + instead, text)
 
 
 def nbgrader(name: str, kind: str) -> dict:

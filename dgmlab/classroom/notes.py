@@ -45,18 +45,18 @@ def _timings(notebook, recorded: dict) -> str:
 def _exercise(task: Exercise, recorded: dict) -> list[str]:
     scale = next((scale for scale in ("lab", "smoke") if scale in recorded["scales"]), "")
     found = recorded["scales"][scale]["exercises"].get(task.name) if scale else None
-    at = f"{SMOKE} " if scale == "smoke" else ""
+    at = f" {SMOKE}" if scale == "smoke" else ""
     text = re.sub(r"^### Exercise (\d+) · ", r"### \1 · ", task.text)
     solution = re.sub(r"(?m)^### (BEGIN|END) SOLUTION\n?", "", filled(task.answer, task.solution)).strip()
     parts = [text, "**Solution**", f"```python\n{solution}\n```"]
     if found:
-        parts.append(f"The check says: {at}*{_plain(found['says'])}*")
+        parts.append(f"The check says{at}: *{_plain(found['says'])}*")
     wrong = rehearsal.mistakes(task.name[:2]).get(task.name, [])
     if wrong:
         parts.append("**Typical mistakes, and the hint that each gets**")
         hints = found["hints"] if found and len(found["hints"]) == len(wrong) else [None] * len(wrong)
         parts += [f"* {each['mistake']}:\n\n{_indented(each['answer'])}\n\n"
-                  f"  {f'→ {at}{_plain(hint)}' if hint else 'not judged yet; `dgmlab rehearse` does'}"
+                  f"  {f'→{at} {_plain(hint)}' if hint else 'not judged yet; `dgmlab rehearse` does'}"
                   for each, hint in zip(wrong, hints)]
     return parts
 
