@@ -23,7 +23,7 @@ from .files import empty_folder, write_bytes, write_text
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|mailto:|#)([^)\s]+)\)")
 # What the labs and their README say of the solutions, in the same words everywhere; and a student's copy instead.
 ABOUT_SOLUTIONS = "The collapsed cell after the check holds a solution: click its `•••` to open it."
-HANDED_IN = "Your answer is all code between an exercise's text and its check; a function that it needs goes there, too."
+HANDED_IN = "Your answer is all code between an exercise's text and its check; a function that it needs goes there too."
 IN_A_CLONE = "<!-- in a clone -->"                  # in a line of that README which is for a clone of the repository
 PICTURE = re.compile(r"!\[[^\]]*\]\((?!https?:|data:|attachment:)([^)\s]+)\)")
 
