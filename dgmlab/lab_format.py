@@ -70,9 +70,11 @@ def metadata(notebook, stem: str) -> Iterator[str]:
         kind = cell.metadata.get("slideshow", {}).get("slide_type")
         slides += kind in ("slide", "subslide")
         shown = cell.metadata.get("slideshow", {}).get("show")
-        if shown is not None and not (cell.cell_type == "markdown" and shown == sorted(set(shown))
-                                      and set(shown) <= set(range(1, len(units(cell.source)) + 1))):
-            yield f"Cell {number}: its slide shows {shown}, but its text has the units 1 to {len(units(cell.source))}."
+        if shown is not None:
+            what, there = ("text has the units", units(cell.source)) if cell.cell_type == "markdown" else (
+                "table has the rows", [row for output in cell.get("outputs", []) for row in rows(table(output))])
+            if shown != sorted(set(shown)) or not set(shown) <= set(range(1, len(there) + 1)):
+                yield f"Cell {number}: its slide shows {shown}, but its {what} 1 to {len(there)}."
         if kind not in SLIDES:
             yield f"Cell {number}: its slide type is {kind!r}, but must be one of {', '.join(sorted(SLIDES))}."
         for tag in sorted(tags(cell) - TAGS):
@@ -228,6 +230,16 @@ def shows(cell, *mimes: str) -> bool:
                for output in cell.get("outputs", []) for mime in output.get("data", {}))
 
 
+def table(output) -> str:
+    """The HTML of the table that a cell's output is; empty if it is none."""
+    return output.get("data", {}).get("text/html", "")
+
+
+def rows(html: str) -> list[str]:
+    """The rows of a table's body."""
+    return re.findall(r"<tr.*?</tr>", html.partition("<tbody>")[2], re.S)
+
+
 def units(markdown: str) -> list[str]:
     """The text of a cell in units that a slide can show or leave to the speaker: a sentence of a paragraph, an item of
     a list, a whole table, a formula or a piece of code. The heading is none; each keeps the blank line before it."""
@@ -245,11 +257,13 @@ def units(markdown: str) -> list[str]:
 
 def excerpt(markdown: str, shown: list[int]) -> str:
     """The units of the text with these numbers, from 1."""
-    kept, text = units(markdown), ""
+    item = re.compile(r"\s*([*-]|\d+\.) ")
+    kept, text, before = units(markdown), "", ""
     for number in shown:
         unit = kept[number - 1]
-        joint = "" if unit.startswith("\n") else "\n" if re.match(r"[*-] |\d+\. ", unit) else " "
-        text += joint + unit
+        joint = ("" if unit.startswith("\n") else "\n" if item.match(unit)
+                 else "\n\n" if item.match(before) or "$$" in before else " ")
+        text, before = text + joint + unit, unit
     return text.strip()
 
 

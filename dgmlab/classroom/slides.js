@@ -52,7 +52,7 @@
             area += width * width / ratio / (WIDTH * HEIGHT);
           }
         }
-        const score = area + 0.016 * (size - 18) - (layout[0] === "beside" && !pictures.length ? 0.05 : 0);
+        const score = area + 0.008 * (size - 18) - (layout[0] === "beside" && !pictures.length ? 0.05 : 0);
         if (best && score <= best.score) continue;
         apply(layout, size, picture);
         if (!fits(body)) continue;
@@ -101,10 +101,33 @@
     return rest;
   }
 
+  // No line ends between a formula and what is written close to it: a full stop, a bracket.
+  function close(formula) {
+    const {previousSibling: left, nextSibling: right} = formula;
+    const before = left?.data?.match(/\S*$/)[0] ?? "", after = right?.data?.match(/^\S*/)[0] ?? "";
+    if (!before && !after) return;
+    const whole = document.createElement("span");
+    whole.className = "close";
+    formula.replaceWith(whole);
+    whole.append(before, formula, after);
+    if (before) left.data = left.data.slice(0, -before.length);
+    if (after) right.data = right.data.slice(after.length);
+  }
+
+  // The speaker's window shows a copy of the notes without any style sheet: what formulas need goes with them.
+  function carry(formula) {
+    if (formula.getAttribute("display")) formula.style.cssText = "display: block; text-align: center";
+    formula.querySelectorAll("mjx-assistive-mml").forEach((spoken) => {
+      spoken.style.cssText = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)";
+    });
+  }
+
   root.querySelectorAll("section section").forEach((slide) => slide.classList.add("measured"));
   await document.fonts.ready;
   await MathJax.startup.promise;
   await MathJax.typesetPromise([root]);
+  root.querySelectorAll('mjx-container:not([display="true"])').forEach(close);
+  root.querySelectorAll(".notes mjx-container").forEach(carry);
   root.querySelectorAll("section section").forEach((slide) => slide.classList.remove("measured"));
   for (const first of [...root.querySelectorAll("section section")]) {
     for (let slide = first; slide;) {

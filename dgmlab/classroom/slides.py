@@ -2,7 +2,7 @@
 
 The lab's own cells are the slides. Their slideshow metadata say where one begins (``slide_type``: slide, subslide,
 fragment, notes, skip) and, where a text is too long to project, which of its units are shown (``show``, see
-:func:`dgmlab.lab_format.units`); the whole text is then in the speaker's notes. reveal.js and MathJax come out of two
+:func:`dgmlab.lab_format.units`; of a table, which rows); the whole is then in the speaker's notes. reveal.js and MathJax come out of two
 wheels of the package index, which are fetched once, pinned by their checksums, and never installed.
 
 What a slide looks like is in ``slides.html.j2``, ``slides.css`` and ``slides.js`` beside this file: the last one
@@ -209,8 +209,12 @@ def _slide(cells: list, code: str) -> tuple[Slide, list]:
                 blocks.insert(0, Block("text", f"<h3>{heading}</h3>"))
         else:
             blocks = [Block("code", _highlighted(cell.source))] if listed else []
-            blocks += [block for output in cell.get("outputs", []) for block in _output(output)]
-        if kind == "fragment" and blocks:
+            shown = cell.metadata.get("slideshow", {}).get("show")
+            blocks += [block for output in cell.get("outputs", []) for block in _output(output, shown)]
+            if shown is not None:
+                slide.notes += [_table(lab_format.table(output)) for output in cell.get("outputs", [])
+                                if lab_format.table(output)]
+        if kind == "fragment" and blocks and (slide.blocks or slide.heading):       # the first thing is there at once
             for block in blocks:
                 block.step = steps
             steps += 1
@@ -241,7 +245,7 @@ def _text(cell) -> tuple[list[Block], str, str]:
     return [Block("text", _prose(excerpt))] if excerpt else [], "" if shown is None else _prose(source), heading
 
 
-def _output(output) -> list[Block]:
+def _output(output, shown: list[int] | None = None) -> list[Block]:
     if output.output_type == "stream":
         return [Block("printed", f"<pre>{html.escape(output.text.rstrip())}</pre>")] if output.name == "stdout" else []
     if output.output_type == "error":
@@ -253,17 +257,32 @@ def _output(output) -> list[Block]:
             return [Block("picture", f'<img src="data:{mime};base64,{"".join(data[mime].split())}" alt="{alt}"'
                                      f"{_size(data[mime]) if mime == 'image/png' else ''}>")]
     if "text/html" in data:
-        return [Block("table", _table(data["text/html"]))]
+        return [Block("table", _excerpt(_table(data["text/html"]), shown))] if shown != [] else []
     if "application/vnd.jupyter.widget-view+json" in data or "text/plain" not in data:
         return []                                       # a widget's picture is an output of its own
     return [Block("printed", f"<pre>{html.escape(data['text/plain'].rstrip())}</pre>")]
 
 
 def _table(source: str) -> str:
-    """A table's HTML without pandas' own style, and with the name of its index in the first row instead of a second."""
+    """A table's HTML without pandas' own style, and with the name of its index in the first row instead of a second;
+    in a table of evidence what is measured stands below the claim."""
     source = re.sub(r"<style scoped>.*?</style>", "", source, flags=re.S)
+    source = re.sub(r'(>claim)(</th>\s*)<th id="T_evidence_level0_col1".*?</th>', r"\1, and what is measured\2", source)
+    source = re.sub(r'(row\d+_col0"[^>]*>[^<]*)(</td>\s*)<td id="T_evidence_row\d+_col1"[^>]*>([^<]*)</td>',
+                    r'\1<div class="measure">\3</div>\2', source)
     return re.sub(r"<th></th>((?:\s*<th[^>]*>[^<]*</th>)*)\s*</tr>\s*<tr>\s*<th>([^<]+)</th>(?:\s*<th></th>)+\s*</tr>",
                   r"<th>\2</th>\1</tr>", source)
+
+
+def _excerpt(table: str, shown: list[int] | None) -> str:
+    """The table with only those of its rows, from 1, and a word on how many there are."""
+    if shown is None:
+        return table
+    rows = lab_format.rows(table)
+    for number, row in enumerate(rows, 1):
+        if number not in shown:
+            table = table.replace(row, "", 1)
+    return f"{table}<p class='of'>{len(shown)} of {len(rows)} rows: all of them are in the lab.</p>"
 
 
 def _size(png: str) -> str:
