@@ -208,6 +208,44 @@ def test_the_pages_of_a_pandas_table():
     assert re.sub(r"\s+", "", slides._table(table)) == "<thead><trstyle='a'><th>beta</th><th>KL</th></tr></thead>"
 
 
+def row(name: str, tag: str, *texts: str) -> str:
+    cells = (f'<{tag} id="T_evidence_{name}_col{i}" >{text}</{tag}>' for i, text in enumerate(texts))
+    return "<tr>\n" + "\n".join(cells) + "\n</tr>"
+
+
+EVIDENCE = '<table id="T_evidence"><thead>{}</thead><tbody>{}</tbody></table>'.format(
+    row("level0", "th", "claim", "what is measured", "verdict"),
+    "".join(row(f"row{i}", "td", f"Claim {i}.", f"metres {i}", "open") for i in range(3)))
+
+
+def evidence_slide(show) -> slides.Slide:
+    table = new_output("execute_result", {"text/html": EVIDENCE, "text/plain": ""}, execution_count=1)
+    lab = new_notebook(cells=[cell("## Evidence", "slide"), cell("evidence()", "fragment", table, id="b", show=show)])
+    return slides.stacks(lab, "computing")[0][0]
+
+
+def test_what_was_measured_stands_below_the_claim():
+    block, = evidence_slide(None).blocks
+    assert 'Claim 1.<div class="measure">metres 1</div></td>' in block.html
+    assert "claim, and what is measured</th>" in block.html and block.html.count("<td") == 6
+    assert block.html.count("<th") - block.html.count("<thead") == 2 and evidence_slide(None).notes == []
+
+
+def test_a_long_table_is_shown_in_part_and_the_speaker_sees_all():
+    part = evidence_slide([1, 3])
+    assert re.findall("metres .", part.blocks[0].html) == ["metres 0", "metres 2"]
+    assert "2 of 3 rows: all of them are in the lab." in part.blocks[0].html
+    assert re.findall("metres .", part.notes[0]) == ["metres 0", "metres 1", "metres 2"]
+    none = evidence_slide([])
+    assert none.blocks == [] and "metres 2" in none.notes[0]
+
+
+def test_what_comes_first_is_there_at_once():
+    lab = new_notebook(cells=[cell("make()", "subslide", code=True), cell("draw()", "fragment", picture(), id="b"),
+                              cell("It is so.", "fragment", id="c")])
+    assert [block.step for block in slides.stacks(lab, "computing")[0][0].blocks] == [None, 0]
+
+
 # -- units of a text -------------------------------------------------------------------------------------------------
 
 def test_units_of_a_text():
@@ -219,13 +257,18 @@ def test_units_of_a_text():
     assert lab_format.excerpt(text, [1, 2, 5, 8, 11]) == (
         "**Lead.** One, of `a. B` and $x. Y$ (Fu et al. 2019). Done.\n* item two\n2. second")
     assert lab_format.excerpt(text, list(range(1, 12))) == text.split("\n\n", 1)[1]
+    assert lab_format.excerpt("* a;\n* b\n\nOne. Two.", [1, 4]) == "* a;\n\nTwo."         # no part of the item
 
 
 @pytest.mark.parametrize("show", [[0], [3], [2, 1], [1, 1], "all"])
 def test_an_excerpt_of_what_is_not_there_is_a_breach(show):
     lab = new_notebook(cells=[cell("One. Two.", "slide", show=show)])
     assert any("its slide shows" in breach for breach in lab_format.metadata(lab, "03_small"))
-    lab = new_notebook(cells=[cell("One. Two.", "slide", show=[2])])
+    table = new_output("display_data", {"text/html": EVIDENCE, "text/plain": ""})
+    lab = new_notebook(cells=[cell("evidence()", "slide", table, show=show if show != [3] else [4])])
+    assert any("its table has the rows 1 to 3" in breach for breach in lab_format.metadata(lab, "03_small"))
+    lab = new_notebook(cells=[cell("One. Two.", "slide", show=[2]),
+                              cell("evidence()", "slide", table, id="b", show=[3])])
     assert not any("its slide shows" in breach for breach in lab_format.metadata(lab, "03_small"))
 
 

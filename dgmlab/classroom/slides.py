@@ -1,9 +1,9 @@
 """A lab as slides: one HTML file that needs nothing beside it, and a PDF of it.
 
 The lab's own cells are the slides. Their slideshow metadata say where one begins (``slide_type``: slide, subslide,
-fragment, notes, skip) and, where a text is too long to project, which of its units are shown (``show``, see
-:func:`dgmlab.lab_format.units`; of a table, which rows); the whole is then in the speaker's notes. reveal.js and MathJax come out of two
-wheels of the package index, which are fetched once, pinned by their checksums, and never installed.
+fragment, notes, skip) and, where a text or a table is too long to project, which of its units or rows are shown
+(``show``, see :func:`dgmlab.lab_format.units`); the whole is then in the speaker's notes. reveal.js and MathJax come
+out of two wheels of the package index, which are fetched once, pinned by their checksums, and never installed.
 
 What a slide looks like is in ``slides.html.j2``, ``slides.css`` and ``slides.js`` beside this file: the last one
 gives each slide the layout in which its pictures are largest, on the screen on which it is shown.
