@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SMALLEST = 18           # px of text, on a slide of 1280 x 720
 EDGE = 16               # px that stay free around what is shown
 MARGIN = 52             # px at the left of a text
-ROOM = 0.65             # of the width that a picture would have if it were alone on its slide
+ROOM = 2 / 3            # of the width that a picture would have if it were alone on its slide
 
 # Shows each slide with all its fragments; what is wrong with it, in words.
 WRONG = """([smallest, edge, room]) => Reveal.getSlides().flatMap((slide) => {
