@@ -487,6 +487,20 @@ def test_the_page_says_its_pictures_in_words(lab):
     assert "The same for all values of what is swept: size 4.00 ± 0.85." in text
 
 
+def test_the_page_says_what_its_numbers_are(lab):
+    made = grid(lab, ["beta=1,2"])
+    text = page.page(made, [row(point, loss=1.0) for point in made.points])
+    assert "The numbers: <code>reconstruction</code>, <code>kl</code>" in text and "mean nothing" not in text
+    smoke = grid(lab, ["beta=1,2"], scale="smoke")
+    assert "its numbers mean nothing" in page.page(smoke, [row(point, loss=1.0) for point in smoke.points])
+
+
+def test_every_lab_says_what_it_records():
+    text = (CLONE / "dgmlab" / "sweep" / "README.md").read_text(encoding="utf-8")
+    for path in notebooks.labs():
+        assert re.search(rf"(?m)^\| {path.stem[:2]} \| .+ \|$", text), path.stem
+
+
 def test_the_page_of_a_sweep_without_numbers(lab):
     made = grid(lab, ["beta=1,2"])
     assert "recorded no numbers" in page.page(made, [row(point) for point in made.points])

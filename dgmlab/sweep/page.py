@@ -108,7 +108,7 @@ def _meaning(grid: Grid) -> str:
     if not found:
         return ""
     words = re.sub("`(.+?)`", r"<code>\1</code>", _text(found[1]))
-    return f'<p class="soft">What they are: {words}.</p>'
+    return f'<p class="soft">The numbers: {words}.</p>'
 
 
 def _failures(rows: list[dict]) -> str:
